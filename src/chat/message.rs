@@ -1,0 +1,255 @@
+//! What a client may be told. [`wire`](crate::wire) spells it; nothing here knows JSON.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::command::{Echo, ErrorCode};
+use super::ids::{Millis, UserId};
+use super::names::{Name, RoomName};
+
+/// What a user said, before the store gave it its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// When the server heard it: milliseconds since 1970.
+    pub time_ms: Millis,
+    /// Who said it.
+    pub user: UserId,
+    /// That user's name at the time.
+    pub from: Name,
+    /// The client's own number for it, at most 64 bytes.
+    pub id: Option<Arc<str>>,
+    /// The text.
+    pub message: Arc<str>,
+}
+
+/// A line of a room: stored, and with its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// The room.
+    pub room: RoomName,
+    /// Its place in the room: dense, from 1, the same for every reader.
+    pub seq: u64,
+    /// What was said.
+    pub draft: Draft,
+}
+
+/// One frame for clients, or (`Page`) several in a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// `chat`: a stored line.
+    Line(Arc<Line>),
+    /// Stored lines one after the other, each a `chat` frame of its own: a reader catches up.
+    Page(Vec<Arc<Line>>),
+    /// A relayed binary message.
+    Binary(Box<[u8]>),
+    /// `private`: the sender's own copy.
+    Private {
+        /// Who said it.
+        user: UserId,
+        /// That user's name.
+        from: Name,
+        /// The name of the one it went to.
+        to: Name,
+        /// The text.
+        message: Arc<str>,
+        /// The client's own number for it.
+        id: Option<Arc<str>>,
+    },
+    /// `ack`.
+    Ack {
+        /// The client's own number for the line.
+        id: Arc<str>,
+        /// The room; `None` for a private message (`@me`).
+        room: Option<RoomName>,
+        /// Its place, if it is stored.
+        seq: Option<u64>,
+        /// Whether it was a retry of a line that is there already.
+        duplicate: bool,
+        /// The request's `ref`.
+        reference: Option<Box<str>>,
+    },
+    /// `joined`.
+    Joined(Box<Joined>),
+    /// `left`.
+    Left {
+        /// The room.
+        room: RoomName,
+        /// The request's `ref`.
+        reference: Option<Box<str>>,
+    },
+    /// `user_join`: somebody came.
+    UserJoin {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        user: UserId,
+        /// By which name.
+        name: Name,
+        /// How many are present now.
+        online: u32,
+    },
+    /// `user_leave`: somebody went.
+    UserLeave {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        user: UserId,
+        /// By which name.
+        name: Name,
+        /// How many are present now.
+        online: u32,
+    },
+    /// `user_join` or `user_leave` of many in one, in a large room.
+    Coming {
+        /// The room.
+        room: RoomName,
+        /// How many came since the last of these.
+        joined: u32,
+        /// How many went.
+        left: u32,
+        /// How many are present now.
+        online: u32,
+    },
+    /// `user_rename`, to the one who asked for it.
+    Renamed {
+        /// Who.
+        user: UserId,
+        /// The old name.
+        from: Name,
+        /// The new name.
+        to: Name,
+        /// The request's `ref`.
+        reference: Option<Box<str>>,
+    },
+    /// `presence`.
+    Presence {
+        /// The room.
+        room: RoomName,
+        /// Who is there, 1,000 at most.
+        users: Vec<(UserId, Name)>,
+        /// How many are present.
+        online: u32,
+        /// The request's `ref`.
+        reference: Option<Box<str>>,
+    },
+    /// `history`.
+    History(Box<History>),
+    /// `pong`.
+    Pong {
+        /// The `t` of the `ping`.
+        t: Option<Echo>,
+        /// The request's `ref`.
+        reference: Option<Box<str>>,
+    },
+    /// `error`.
+    Error(Box<ErrorReply>),
+    /// `system`.
+    System(Notice),
+}
+
+/// The answer to a `join`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Joined {
+    /// The room.
+    pub room: RoomName,
+    /// The room's epoch.
+    pub epoch: Arc<str>,
+    /// The newest `seq` now.
+    pub seq: u64,
+    /// How many are present.
+    pub online: u32,
+    /// How the join went on from where the reader was.
+    pub recovery: Recovery,
+    /// The request's `ref`.
+    pub reference: Option<Box<str>>,
+}
+
+/// How a join went on from where the reader was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// No position was given.
+    Fresh,
+    /// Exactly the missed lines follow.
+    Recovered,
+    /// The position is of another life of the room.
+    Epoch,
+    /// The position is ahead of the room, or is not the line that it was.
+    Ahead,
+    /// Some of the missed lines are not kept any more; the rest follows.
+    Trimmed {
+        /// The first that is lost.
+        from: u64,
+        /// The last that is lost.
+        to: u64,
+    },
+}
+
+/// The answer to a `history`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// The room.
+    pub room: RoomName,
+    /// The room's epoch.
+    pub epoch: Arc<str>,
+    /// In order of `seq`.
+    pub lines: Vec<Arc<Line>>,
+    /// The oldest `seq` that is kept; the newest and one more when none is.
+    pub oldest: u64,
+    /// The newest `seq`; 0 when nothing was ever said.
+    pub newest: u64,
+    /// Whether there is more in the asked direction.
+    pub more: bool,
+    /// The request's `ref`.
+    pub reference: Option<Box<str>>,
+}
+
+/// An `error` frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorReply {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: Cow<'static, str>,
+    /// The room that was asked for.
+    pub room: Option<Box<str>>,
+    /// The request's `ref`.
+    pub reference: Option<Box<str>>,
+    /// The client's own number for the line that failed.
+    pub id: Option<Box<str>>,
+}
+
+/// What `system` says. The words are [`wire`](crate::wire)'s, in the server's language.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// To a plain client that came.
+    Welcome {
+        /// How many are present, itself too.
+        online: u32,
+    },
+    /// To plain members: somebody changed the name.
+    Renamed {
+        /// The old name.
+        from: Name,
+        /// The new name.
+        to: Name,
+    },
+    /// To a plain reader: a private message.
+    Private {
+        /// Who said it.
+        from: Name,
+        /// The text.
+        message: Arc<str>,
+    },
+    /// To plain members: somebody types.
+    Typing {
+        /// Who.
+        name: Name,
+    },
+    /// To all: the server goes away.
+    Shutdown {
+        /// When to come back: milliseconds from now.
+        reconnect_in_ms: u64,
+        /// And a random part of so many milliseconds more.
+        reconnect_spread_ms: u64,
+    },
+}

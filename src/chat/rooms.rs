@@ -1,0 +1,163 @@
+//! Rooms and who is in them.
+
+use std::collections::HashMap;
+use std::ops::{Index, IndexMut, Range};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::effects::Effects;
+use super::ids::{ConnId, RoomKey};
+use super::names::RoomName;
+use super::users::{UserKey, Users};
+
+/// A room that somebody is in, or waits for.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) name: RoomName,
+    /// `None` while the store gets it ready.
+    pub(super) epoch: Option<Arc<str>>,
+    /// The newest `seq` that was answered.
+    pub(super) newest: u64,
+    pub(super) members: Vec<Member>,
+    /// Who joins when it is ready, in order.
+    pub(super) waiters: Vec<UserKey>,
+    /// Joins and leaves that were not told yet.
+    pub(super) untold: Untold,
+    audience: Option<Audience>,
+}
+
+/// Somebody in a room.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) user: UserKey,
+    /// `None` once the connection ended.
+    pub(super) conn: Option<ConnId>,
+    /// Gets lines as they come (or else is fed).
+    pub(super) live: bool,
+    /// Gets binary messages.
+    pub(super) takes_binary: bool,
+}
+
+/// Joins and leaves of a large room, to be told together. A deadline is set while there are any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Untold {
+    pub(super) joined: u32,
+    pub(super) left: u32,
+}
+
+/// The live readers as they were noted in a turn: good until somebody comes or goes, or the turn ends.
+#[derive(Debug)]
+struct Audience {
+    turn: u64,
+    readers: Range<u32>,
+}
+
+impl Room {
+    /// The readers who get a line now. Lines between which nobody comes or goes share one range.
+    pub(super) fn audience(&mut self, effects: &mut Effects) -> Range<u32> {
+        let turn = effects.turn();
+        if let Some(audience) = &self.audience
+            && audience.turn == turn
+        {
+            return audience.readers.clone();
+        }
+        let readers =
+            effects.note_readers(self.members.iter().filter(|member| member.live).filter_map(|member| member.conn));
+        self.audience = Some(Audience { turn, readers: readers.clone() });
+        readers
+    }
+
+    /// Everybody with a connection but `except`, those who catch up too: for what is not stored.
+    pub(super) fn others(&self, except: UserKey, effects: &mut Effects) -> Range<u32> {
+        effects
+            .note_readers(self.members.iter().filter(|member| member.user != except).filter_map(|member| member.conn))
+    }
+
+    /// Lines from here on must not move before what is handed over now: something was told, or is about to be, that
+    /// depends on the room's state.
+    pub(super) fn part_audience(&mut self) {
+        self.audience = None;
+    }
+
+    pub(super) fn online(&self) -> u32 {
+        self.members.len() as u32
+    }
+}
+
+/// All rooms that are loaded or loading.
+#[derive(Debug, Default)]
+pub(super) struct Rooms {
+    slots: Slab<Room>,
+    by_name: HashMap<RoomName, RoomKey>,
+}
+
+impl Rooms {
+    pub(super) fn by_name(&self, name: &RoomName) -> Option<RoomKey> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds a room that is not ready yet.
+    pub(super) fn add(&mut self, name: RoomName) -> RoomKey {
+        let key = RoomKey(self.slots.vacant_key() as u32);
+        self.by_name.insert(name.clone(), key);
+        self.slots.insert(Room {
+            name,
+            epoch: None,
+            newest: 0,
+            members: Vec::new(),
+            waiters: Vec::new(),
+            untold: Untold::default(),
+            audience: None,
+        });
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: RoomKey) -> Room {
+        let room = self.slots.remove(key.0 as usize);
+        self.by_name.remove(&room.name);
+        if self.slots.is_empty() {
+            *self = Self::default();
+        }
+        room
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn members_len(&self) -> usize {
+        self.slots.iter().map(|(_, room)| room.members.len()).sum()
+    }
+
+    pub(super) fn check(&self, users: &Users) {
+        assert_eq!(self.by_name.len(), self.slots.len());
+        for (key, room) in &self.slots {
+            let key = RoomKey(key as u32);
+            assert_eq!(self.by_name(&room.name), Some(key));
+            assert!(!room.members.is_empty() || room.epoch.is_none(), "{} is empty and stays", room.name);
+            for (place, member) in room.members.iter().enumerate() {
+                let user = &users[member.user];
+                let membership = user.membership(key).expect("a member knows the room");
+                assert_eq!(membership.place as usize, place);
+                assert_eq!((member.conn, member.takes_binary), (user.conn, user.takes_binary));
+                assert_eq!(member.live, membership.catching_up.is_none());
+            }
+        }
+        let memberships: usize = users.iter().map(|(_, user)| user.rooms.len()).sum();
+        assert_eq!(memberships, self.members_len(), "a member for each membership");
+    }
+}
+
+impl Index<RoomKey> for Rooms {
+    type Output = Room;
+    fn index(&self, key: RoomKey) -> &Room {
+        &self.slots[key.0 as usize]
+    }
+}
+
+impl IndexMut<RoomKey> for Rooms {
+    fn index_mut(&mut self, key: RoomKey) -> &mut Room {
+        &mut self.slots[key.0 as usize]
+    }
+}

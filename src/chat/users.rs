@@ -1,0 +1,204 @@
+//! Who is here: identities, names, and where each one is.
+
+use std::collections::HashMap;
+use std::ops::{Index, IndexMut};
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::ids::{ConnId, Millis, RoomKey, UserId};
+use super::joining::Join;
+use super::names::{Name, NameKey};
+
+/// A user's slot. Good until the user departs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct UserKey(pub(super) u32);
+
+/// Somebody.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) id: UserId,
+    pub(super) name: Name,
+    /// `None` once it ended; the user departs when the store has answered the last request.
+    pub(super) conn: Option<ConnId>,
+    /// In the order of joining: the first is where a line goes that names no room.
+    pub(super) rooms: SmallVec<[Membership; 1]>,
+    /// Requests that the store has not answered.
+    pub(super) outstanding: u32,
+    /// What must come about before the user's next request is heard.
+    pub(super) waiting: Option<Waiting>,
+    /// Whether binary messages may be relayed to it.
+    pub(super) takes_binary: bool,
+    /// Private messages with an `id` that it sent.
+    pub(super) private_count: u64,
+}
+
+/// A user's place in a room.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) room: RoomKey,
+    /// Where in the room's list of members.
+    pub(super) place: u32,
+    /// Until when (monotonic) a further `typing` is not told.
+    pub(super) typing_until_ms: Millis,
+    /// Where the user is in the replay; `None` once it is live.
+    pub(super) catching_up: Option<Box<CatchingUp>>,
+}
+
+/// A reader who does not get lines by fan-out yet, but is fed.
+#[derive(Debug)]
+pub(super) struct CatchingUp {
+    /// The `seq` of the next line that it needs.
+    pub(super) next: u64,
+    /// A page is being fetched.
+    pub(super) fetching: bool,
+    /// The reader has all before `next`, so that a hole there must be told.
+    pub(super) hole_counts: bool,
+}
+
+/// What holds a user's further requests.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// The room gets ready.
+    Load { room: RoomKey, join: Join },
+    /// The store looks something up.
+    Answer,
+    /// Until the user's last line is answered.
+    Leave { room: RoomKey, reference: Option<Box<str>> },
+    /// Until the user's last line is answered.
+    Rename { name: Name, reference: Option<Box<str>> },
+}
+
+impl User {
+    pub(super) fn membership(&self, room: RoomKey) -> Option<&Membership> {
+        self.rooms.iter().find(|membership| membership.room == room)
+    }
+
+    pub(super) fn membership_mut(&mut self, room: RoomKey) -> Option<&mut Membership> {
+        self.rooms.iter_mut().find(|membership| membership.room == room)
+    }
+}
+
+/// All users, found by connection, name and id.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    slots: Slab<User>,
+    /// By the connection's slot: its generation and who it is.
+    by_conn: Vec<Option<(u32, UserKey)>>,
+    by_name: HashMap<NameKey, UserKey>,
+    by_id: HashMap<UserId, UserKey>,
+}
+
+impl Users {
+    /// Adds a user under `name`.
+    ///
+    /// # Panics
+    /// If the name or the id is taken, or the connection known: the caller looked.
+    pub(super) fn add(&mut self, id: UserId, name: Name, conn: ConnId) -> UserKey {
+        let key = UserKey(self.slots.vacant_key() as u32);
+        let taken = self.by_name.insert(name.key(), key).is_some() || self.by_id.insert(id, key).is_some();
+        assert!(!taken, "{name} or {id} was taken");
+        let place = conn.index as usize;
+        if self.by_conn.len() <= place {
+            self.by_conn.resize(place + 1, None);
+        }
+        assert!(self.by_conn[place].is_none(), "{conn:?} was known");
+        self.by_conn[place] = Some((conn.generation, key));
+        self.slots.insert(User {
+            id,
+            name,
+            conn: Some(conn),
+            rooms: SmallVec::new(),
+            outstanding: 0,
+            waiting: None,
+            takes_binary: false,
+            private_count: 0,
+        });
+        key
+    }
+
+    /// The connection ended: nobody is found by it any more.
+    pub(super) fn disconnect(&mut self, user: UserKey) {
+        if let Some(conn) = self[user].conn.take() {
+            self.by_conn[conn.index as usize] = None;
+        }
+    }
+
+    /// Frees the user's name and slot.
+    pub(super) fn remove(&mut self, key: UserKey) -> User {
+        self.disconnect(key);
+        let user = self.slots.remove(key.0 as usize);
+        self.by_name.remove(&user.name.key());
+        self.by_id.remove(&user.id);
+        if self.slots.is_empty() {
+            *self = Self::default();
+        }
+        user
+    }
+
+    /// Gives a user another name; `false` if somebody else has it.
+    pub(super) fn rename(&mut self, key: UserKey, name: Name) -> bool {
+        if self.by_name(&name.key()).is_some_and(|holder| holder != key) {
+            return false;
+        }
+        self.by_name.remove(&self[key].name.key());
+        self.by_name.insert(name.key(), key);
+        self[key].name = name;
+        true
+    }
+
+    pub(super) fn by_conn(&self, conn: ConnId) -> Option<UserKey> {
+        match self.by_conn.get(conn.index as usize) {
+            Some(&Some((generation, user))) if generation == conn.generation => Some(user),
+            _ => None,
+        }
+    }
+
+    pub(super) fn by_name(&self, name: &NameKey) -> Option<UserKey> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn by_id(&self, id: UserId) -> Option<UserKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn names_len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (UserKey, &User)> {
+        self.slots.iter().map(|(key, user)| (UserKey(key as u32), user))
+    }
+
+    pub(super) fn check(&self) {
+        assert_eq!(self.by_id.len(), self.slots.len());
+        for (key, user) in self.iter() {
+            assert_eq!(self.by_name(&user.name.key()), Some(key), "{} is found by name", user.name);
+            assert_eq!(self.by_id(user.id), Some(key));
+            if let Some(conn) = user.conn {
+                assert_eq!(self.by_conn(conn), Some(key));
+            } else {
+                assert!(user.outstanding > 0, "{} is gone and stays", user.name);
+            }
+        }
+        let connected = self.iter().filter(|(_, user)| user.conn.is_some()).count();
+        assert_eq!(self.by_conn.iter().flatten().count(), connected);
+    }
+}
+
+impl Index<UserKey> for Users {
+    type Output = User;
+    fn index(&self, key: UserKey) -> &User {
+        &self.slots[key.0 as usize]
+    }
+}
+
+impl IndexMut<UserKey> for Users {
+    fn index_mut(&mut self, key: UserKey) -> &mut User {
+        &mut self.slots[key.0 as usize]
+    }
+}
