@@ -1,0 +1,31 @@
+//! THE LOG: what was said, in the order in which it counts. A line has no place until the store gives it one.
+//!
+//! append → ticket → appended: the core says [`Request::Append`] with a ticket of its own and thinks no more of it; the
+//! store gives each line its room's next `seq`, keeps it as its policy promises, and answers [`Completion::Appended`]
+//! with that ticket. Only then is the line told and acknowledged. So the answer may come in the same turn (memory), when
+//! a commit is on disk, or when another server has agreed, and the core is the same.
+//!
+//! Every store promises:
+//! - Each request but `Unload` is answered exactly once, by a completion with its ticket. No answer waits for a later
+//!   request.
+//! - A room's `seq` counts from 1 without holes. Its lines get their places in the order in which they were submitted,
+//!   and are answered in that order. Between rooms there is no order.
+//! - The rows of one append are stored together or, when it is refused, not at all.
+//! - What is kept of a room is its newest lines, without holes: trimming takes the oldest, and never changes `newest`.
+//! - An epoch is the life of a count: as long as it is the same, no `seq` means another line. A room that is loaded keeps
+//!   its epoch; an unloaded one may be forgotten, and its next life has a new one.
+//!
+//! A store relies on the core for this: a room is loaded under one number at a time, lines and reads come after it was
+//! answered, and `Unload` after all of them were. It panics where that does not hold.
+//!
+//! The engine calls it, once a turn: it submits what the core asked for, in that order, and hands every completion back.
+//! Nothing here knows who reads what.
+//!
+//! [`Request::Append`]: crate::chat::Request::Append
+//! [`Completion::Appended`]: crate::chat::Completion::Appended
+
+mod memory;
+#[cfg(test)]
+mod model_test;
+
+pub use memory::{Memory, MemoryLimits};
