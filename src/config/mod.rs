@@ -1,0 +1,287 @@
+//! What was typed becomes what is meant: every limit and deadline of the server, with its unit, default and reason.
+//!
+//! [`Config`] is plain data that anybody may build; [`Config::from_args`] reads a command line, checks each
+//! value's limits, and the rules between values that [`Config::check`] states.
+
+mod flags;
+mod listen;
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use log::LevelFilter;
+
+use crate::chat::ids::Millis;
+use crate::wire::encode::Lang;
+
+/// In a room of more members than this, single joins, leaves, renames and typing are not told; one frame a second says
+/// how many came and went. N joiners tell N² frames: at 200 that is 40,000, a few milliseconds of work, and
+/// at 15,000 it would be 225 million. People cannot follow 200 names either. A promise of the protocol, so no flag.
+pub const MEMBERS_TOLD_MAX: usize = 200;
+
+/// What a frame adds to the text that it carries, at most: keys, a room of 64 characters, two names of 256
+/// characters of four bytes, an `id` of 64 bytes escaped, a timestamp, numbers and the frame's header.
+pub const ENVELOPE_BYTES: usize = 4096;
+
+/// All that can be set, as the server uses it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where to accept. Default: `127.0.0.1:8765` and, where there is IPv6, `[::1]:8765`: a chat server that was
+    /// started to be tried must not be reachable from the network, and `localhost` means either of the two.
+    pub listen: Vec<Listen>,
+    /// How much is logged. Default info: each connection's coming, going and reason.
+    pub log_level: LevelFilter,
+    /// The language of the server's own notices. Default: the locale's, else English.
+    pub lang: Lang,
+    /// What one client and all together may take.
+    pub limits: Limits,
+    /// How fast a connection may ask.
+    pub rate: Rate,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+    /// What the memory store keeps.
+    pub memory: Memory,
+}
+
+/// An address to accept at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address. Port 0: the system chooses.
+    pub address: SocketAddr,
+    /// The server starts without it on a machine that does not have it (no IPv6).
+    pub optional: bool,
+}
+
+impl Listen {
+    /// Whether to go on although the address could not be bound: it is optional, and the machine lacks it. An address
+    /// in use is never skipped: who connects there would talk to another program.
+    pub fn may_be_skipped(&self, error: &io::Error) -> bool {
+        self.optional && error.kind() != io::ErrorKind::AddrInUse
+    }
+}
+
+/// Limits on size and number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time; 0: as many as descriptors allow (see [`connections_allowed`](Self::connections_allowed)).
+    /// Default 0: the limit of open files is the machine's own word on it.
+    pub connections_max: usize,
+    /// Bytes of an incoming WebSocket message, all fragments together. Default 64 KiB: some twenty pages of
+    /// text, and little enough to hold for thousands of senders at once.
+    pub message_bytes_max: usize,
+    /// Bytes of a request's head. Default 8 KiB, as in nginx and Apache: room for a browser's cookies.
+    pub head_bytes_max: usize,
+    /// Headers of a request. Default 100, as in Apache.
+    pub headers_max: usize,
+    /// Characters of a name. Default 32: fits in a line beside what is said.
+    pub name_chars_max: usize,
+    /// Rooms that a connection may be in. Default 64: more than a person follows; each costs the server memory and its
+    /// going costs a notice in each.
+    pub rooms_per_connection_max: usize,
+    /// Bytes that may wait for one reader; past it, it is closed with 4002. Default 1 MiB: seconds of a bad network
+    /// at a busy room's pace, and 16 of the longest messages. At least [`line_bytes_max`](Self::line_bytes_max).
+    pub outbox_bytes_max: usize,
+    /// Bytes that may wait for all readers together; past it, those with most are closed. Default 256 MiB: fits in a
+    /// small machine, and lets 256 readers be at their own limit.
+    pub outboxes_bytes_max: usize,
+}
+
+impl Limits {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        connections_max: 0,
+        message_bytes_max: 65_536,
+        head_bytes_max: 8_192,
+        headers_max: 100,
+        name_chars_max: 32,
+        rooms_per_connection_max: 64,
+        outbox_bytes_max: 1 << 20,
+        outboxes_bytes_max: 256 << 20,
+    };
+
+    /// Descriptors that are kept for other things than connections: the standard three, listeners, epoll, wakers,
+    /// signals, later a database and its log.
+    const DESCRIPTORS_KEPT: u64 = 32;
+
+    /// How many connections to hold when the process may have `descriptors` open: as many as were asked for, or all
+    /// that fit, but at least one; 16 million at most.
+    pub fn connections_allowed(&self, descriptors: u64) -> usize {
+        let fit = descriptors.saturating_sub(Self::DESCRIPTORS_KEPT).clamp(1, 1 << 24) as usize;
+        if self.connections_max == 0 { fit } else { self.connections_max.min(fit) }
+    }
+
+    /// Bytes of the largest frame that carries one incoming message: JSON makes at most six bytes (`\u0001`) of one.
+    pub fn line_bytes_max(&self) -> usize {
+        self.message_bytes_max.saturating_mul(6).saturating_add(ENVELOPE_BYTES)
+    }
+}
+
+/// How fast a connection may ask: a bucket of tokens. What a request costs is the protocol's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come back in a second; 0: no limit. Default 50: nobody types that fast, and a program that does is
+    /// slowed down, not refused.
+    pub tokens_per_second: u32,
+    /// Tokens that a connection may save up. Default 100: a page that opens asks much at once.
+    pub burst_tokens: u32,
+}
+
+impl Rate {
+    /// The defaults.
+    pub const DEFAULT: Self = Self { tokens_per_second: 50, burst_tokens: 100 };
+}
+
+/// How long things may take. A deadline acts within a tick (16 ms) after it is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From accepting to the end of the request's head, else 408. Default 10 s: a slow network needs one or two, and a
+    /// peer that sends a byte now and then must not hold a slot.
+    pub head_ms: Millis,
+    /// Nothing heard for this long: the server sends a Ping. Default 30 s: under the minute after which many proxies
+    /// and address translators forget a connection.
+    pub ping_ms: Millis,
+    /// Nothing heard for this long, the Ping included: closed with 4003. Default 60 s: a Ping has 30 s to come back.
+    pub silence_ms: Millis,
+    /// A reader that takes nothing of what waits for it for this long is closed with 4002. Default 30 s: a sleeping
+    /// laptop or a tunnel, not a reader.
+    pub write_stall_ms: Millis,
+    /// From the server's Close to the end of the connection, else reset. Default 5 s: a few round trips of a bad
+    /// network.
+    pub close_ms: Millis,
+    /// From a stop signal to the exit at the latest: half for what the store still owes, the rest for goodbyes. Default
+    /// 5 s: service managers kill after 10 (Docker) or 90 (systemd).
+    pub drain_ms: Millis,
+    /// How long clients are asked to wait before they come back after a restart. Default 0.5 s: about what a
+    /// restart takes.
+    pub reconnect_in_ms: Millis,
+}
+
+impl Deadlines {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        head_ms: 10_000,
+        ping_ms: 30_000,
+        silence_ms: 60_000,
+        write_stall_ms: 30_000,
+        close_ms: 5_000,
+        drain_ms: 5_000,
+        reconnect_in_ms: 500,
+    };
+}
+
+/// What the memory store keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Lines of a room; the oldest go first. Default 1,000: an evening's talk.
+    pub recent_messages_max: usize,
+    /// Bytes of lines in all rooms; the room that holds most loses its oldest. Default 64 MiB: fits in a small
+    /// machine, some 300,000 short lines. At least [`Limits::line_bytes_max`], so that the newest line can be kept.
+    pub recent_bytes_max: usize,
+    /// Rooms that exist at a time. Default 100,000: anybody may make one by its name, and an empty one costs some
+    /// hundred bytes.
+    pub rooms_max: usize,
+}
+
+impl Memory {
+    /// The defaults.
+    pub const DEFAULT: Self = Self { recent_messages_max: 1_000, recent_bytes_max: 64 << 20, rooms_max: 100_000 };
+}
+
+impl Config {
+    /// The port that is used when none is given.
+    pub const PORT: u16 = 8765;
+
+    /// Reads a command line; the first of `args` is the program's name.
+    ///
+    /// # Errors
+    /// What is wrong, naming the flag. Asking for help or the version is such an "error" too; `exit_code` tells: 2
+    /// for a mistake, 0 for these.
+    pub fn from_args<I>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        flags::parse(args)
+    }
+
+    /// The rules between values; the limits of each single one are the flags'.
+    ///
+    /// # Errors
+    /// A sentence that names the flags.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { limits, deadlines, rate, memory, .. } = self;
+        let line = limits.line_bytes_max();
+        let line_rule = format!(
+            "the longest line of {} bytes (--message-bytes) can take {line} as JSON (6 for 1, and {ENVELOPE_BYTES})",
+            limits.message_bytes_max
+        );
+        if deadlines.ping_ms >= deadlines.silence_ms {
+            Err(format!(
+                "--ping-ms {} must be below --silence-ms {}: a Ping needs time to be answered",
+                deadlines.ping_ms, deadlines.silence_ms
+            ))
+        } else if limits.outbox_bytes_max < line {
+            Err(format!("--outbox-bytes {} is too small: {line_rule}", limits.outbox_bytes_max))
+        } else if limits.outboxes_bytes_max < limits.outbox_bytes_max {
+            Err(format!(
+                "--outboxes-bytes {} must not be below --outbox-bytes {}: it is for all readers together",
+                limits.outboxes_bytes_max, limits.outbox_bytes_max
+            ))
+        } else if memory.recent_bytes_max < line {
+            Err(format!("--recent-bytes {} is too small: {line_rule}", memory.recent_bytes_max))
+        } else if rate.tokens_per_second > 0 && rate.burst_tokens == 0 {
+            Err("--burst 0 would let nobody speak; to lift the limit, use --rate 0".into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The defaults; English.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![
+                Listen { address: (Ipv4Addr::LOCALHOST, Self::PORT).into(), optional: false },
+                Listen { address: (Ipv6Addr::LOCALHOST, Self::PORT).into(), optional: true },
+            ],
+            log_level: LevelFilter::Info,
+            lang: Lang::English,
+            limits: Limits::DEFAULT,
+            rate: Rate::DEFAULT,
+            deadlines: Deadlines::DEFAULT,
+            memory: Memory::DEFAULT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_the_rules() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn connections_are_what_was_asked_for_or_what_fits() {
+        let limits = |connections_max| Limits { connections_max, ..Limits::DEFAULT };
+        assert_eq!(limits(0).connections_allowed(20_000), 19_968);
+        assert_eq!(limits(100).connections_allowed(20_000), 100);
+        assert_eq!(limits(30_000).connections_allowed(20_000), 19_968);
+        assert_eq!(limits(0).connections_allowed(3), 1);
+        assert_eq!(limits(0).connections_allowed(u64::MAX), 1 << 24);
+    }
+
+    #[test]
+    fn only_an_address_that_the_machine_lacks_is_skipped() {
+        let [required, optional] = Config::default().listen[..] else { panic!("two addresses") };
+        let lacks = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let in_use = io::Error::from(io::ErrorKind::AddrInUse);
+        assert!(optional.may_be_skipped(&lacks));
+        assert!(!optional.may_be_skipped(&in_use));
+        assert!(!required.may_be_skipped(&lacks));
+    }
+}
