@@ -1,0 +1,67 @@
+//! `chinwag`: arguments, configuration, bind, run, exit code.
+//!
+//! Exit codes: 0 after a stop signal, with all goodbyes said; 1 when it cannot listen or the loop fails; 2 for a
+//! mistake on the command line; 128 and its number (130, 143) when a second signal ended it at once.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use chinwag::config::Config;
+use chinwag::engine::{Outcome, Server};
+use chinwag::logging;
+
+fn main() -> ExitCode {
+    let config = match Config::from_args(std::env::args_os()) {
+        Ok(config) => config,
+        Err(error) => {
+            // Help and version come here, too. Nobody may be there to read.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let _log = match logging::start(config.log_level) {
+        Ok(log) => log,
+        Err(error) => return fail(format_args!("cannot start logging: {error}")),
+    };
+    raise_open_files();
+    let server = match Server::bind(config) {
+        Ok(server) => server,
+        Err(error) => return fail(error),
+    };
+    announce(server.addresses());
+    match server.run() {
+        Ok(Outcome::Drained) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
+        Err(error) => {
+            // Through the log: by now standard error may be a pipe that nobody reads.
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: each connection is a file, and the usual soft limit of 1,024 is
+/// there for programs that use `select`.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => log::info!("open files: {files}"),
+        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
+    }
+}
+
+/// Says on standard output where the server accepts, for people and for scripts that chose port 0.
+fn announce(addresses: &[SocketAddr]) {
+    let mut output = io::stdout().lock();
+    for address in addresses {
+        // A closed standard output is no reason not to serve.
+        let _ = writeln!(output, "chinwag {} listening on ws://{address}", env!("CARGO_PKG_VERSION"));
+    }
+    let _ = output.flush();
+}
+
+/// Says on standard error why the server does not start.
+fn fail(error: impl std::fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "chinwag: {error}");
+    ExitCode::FAILURE
+}
