@@ -178,9 +178,7 @@ fn watch(end: End, partial: Option<Box<Partial>>, after: &[u8]) -> Option<Box<Cl
     let awaited = match end {
         End::Http(_) | End::Gone => false,
         // It came, or it cannot be told from anything else: where frames begin is not known any more.
-        End::Close(reason) => {
-            !matches!(reason, CloseReason::Goodbye(_) | CloseReason::Protocol | CloseReason::NotUtf8)
-        }
+        End::Close(reason) => !matches!(reason, CloseReason::Goodbye(_) | CloseReason::Protocol | CloseReason::NotUtf8),
     };
     let mut watch = awaited.then(|| Box::new(CloseWatch::after(partial)))?;
     (!watch.saw_close(after)).then_some(watch)

@@ -51,6 +51,8 @@ pub(super) struct Flags {
     pub(super) watched: bool,
     /// The core knows of it and must hear of its end.
     pub(super) in_chat: bool,
+    /// It is, or was, a WebSocket: it counts as a connection until it is freed.
+    pub(super) upgraded: bool,
 }
 
 /// How far a connection has come.
@@ -195,6 +197,7 @@ impl Connections {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
         self.find(id)?;
         let connection = self.slots.remove(id.index as usize);
+        self.open -= usize::from(connection.flags.upgraded);
         if self.slots.is_empty() {
             self.slots.shrink_to_fit();
         }

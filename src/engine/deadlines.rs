@@ -68,11 +68,12 @@ impl Server {
             self.close_slow(id);
             return;
         }
-        if connection.rate.ready_ms(&self.config.rate).is_some_and(|ready_ms| ready_ms <= now_ms) {
+        let was_overdrawn = connection.rate.ready_ms(&self.config.rate).is_some();
+        let overdrawn = connection.rate.bytes(&self.config.rate, self.now, 1) == 0;
+        if was_overdrawn && !overdrawn {
             self.resume(id);
             return;
         }
-        let overdrawn = connection.rate.ready_ms(&self.config.rate).is_some();
         if connection.flags.held || overdrawn || connection.outbox.owed() > BACKLOG_READ_BYTES_MAX {
             // We do not read it, so it is not silent.
             connection.heard_ms = now_ms;

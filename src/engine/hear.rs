@@ -130,21 +130,18 @@ impl Server {
         let Phase::Head { bytes: before } = &mut connection.phase else { return 0 };
         // Most heads come in one piece and are parsed where they lie.
         let searched = before.len();
-        let joined;
-        let all = if before.is_empty() {
+        let mut joined = std::mem::take(before);
+        let all = if searched == 0 {
             bytes
         } else {
-            before.extend_from_slice(bytes);
-            joined = std::mem::take(before);
+            joined.extend_from_slice(bytes);
             &joined[..]
         };
         let limits =
             HeadLimits { bytes_max: self.config.limits.head_bytes_max, headers_max: self.config.limits.headers_max };
         let end = head::head_end(all, searched);
         if end.is_none() && all.len() <= limits.bytes_max {
-            if let Phase::Head { bytes } = &mut connection.phase {
-                *bytes = all.to_vec();
-            }
+            *before = if searched == 0 { bytes.to_vec() } else { joined };
             return bytes.len();
         }
         let cost = bytes.len();
@@ -185,6 +182,7 @@ impl Server {
                 log::info!("{} came to {room}", connection.peer);
                 connection.phase = Phase::Open { partial: None, rest: Vec::new() };
                 connection.flags.in_chat = true;
+                connection.flags.upgraded = true;
                 self.connections.open += 1;
                 self.give_reply(id, |out| out.extend_from_slice(&response));
                 let opened = Event::Opened { conn: id, room, name: name.as_deref(), secret };
