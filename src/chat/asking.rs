@@ -86,7 +86,7 @@ impl Chat {
         room: RoomKey,
         span: Span,
         reference: Option<Box<str>>,
-        mut lines: Vec<Arc<Line>>,
+        lines: Vec<Arc<Line>>,
         oldest: u64,
         effects: &mut Effects,
     ) {
@@ -94,8 +94,8 @@ impl Chat {
         let Some(conn) = self.users[user].conn else { return };
         let here = &mut self.rooms[room];
         here.part_audience();
-        let newest = here.newest;
-        lines.retain(|line| line.seq <= newest);
+        // What the store has and has not answered yet is stored, so it may be told.
+        let newest = lines.last().map_or(here.newest, |line| line.seq.max(here.newest));
         let oldest = oldest.min(newest + 1);
         if let Span::Before(seq) = span
             && lines.is_empty()

@@ -163,6 +163,7 @@ impl Chat {
         let (begin, reference) = match join {
             Join::Path { fault } => {
                 self.enter(now, user, conn, room, None, effects);
+                self.users[user].welcomed = true;
                 let online = self.rooms[room].online();
                 effects.reply(conn, Message::System(Notice::Welcome { online }));
                 if let Some(fault) = fault {
@@ -249,12 +250,7 @@ impl Chat {
             effects.watches.push(conn);
         }
         let here = &mut self.rooms[room];
-        let membership = Membership {
-            room,
-            place: here.members.len() as u32,
-            typing_until_ms: 0,
-            catching_up: catching_up.map(Box::new),
-        };
+        let membership = Membership { room, place: here.members.len() as u32, catching_up: catching_up.map(Box::new) };
         let who = &mut self.users[user];
         here.members.push(Member { user, conn: Some(conn), live, takes_binary: who.takes_binary });
         here.part_audience();

@@ -204,11 +204,11 @@ impl Chat {
                 self.loaded(now, room, epoch, newest, effects);
             }
             (Pending::Load { room }, Completion::Refused { code, .. }) => self.not_loaded(room, code, effects),
-            (Pending::Line { user, room, ack }, Completion::Appended { lines, .. }) => {
-                self.appended(user, room, ack, lines, effects);
+            (Pending::Line { user, room, reference, ack }, Completion::Appended { lines, .. }) => {
+                self.appended(user, room, reference, ack, lines, effects);
             }
-            (Pending::Line { user, room, ack }, Completion::Refused { code, .. }) => {
-                self.not_appended(user, room, ack, code, effects);
+            (Pending::Line { user, room, reference, ack }, Completion::Refused { code, .. }) => {
+                self.not_appended(user, room, reference, ack, code, effects);
             }
             (Pending::Probe { user, join }, Completion::Fetched { lines, oldest, .. }) => {
                 self.probed(now, user, join, lines.first(), oldest, effects);

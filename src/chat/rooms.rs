@@ -135,7 +135,8 @@ impl Rooms {
         for (key, room) in &self.slots {
             let key = RoomKey(key as u32);
             assert_eq!(self.by_name(&room.name), Some(key));
-            assert!(!room.members.is_empty() || room.epoch.is_none(), "{} is empty and stays", room.name);
+            let idle = room.members.is_empty() && room.waiters.is_empty();
+            assert!(!idle || room.epoch.is_none(), "{} is idle and stays", room.name);
             for (place, member) in room.members.iter().enumerate() {
                 let user = &users[member.user];
                 let membership = user.membership(key).expect("a member knows the room");

@@ -26,7 +26,6 @@ const MEMBERS_PER_TOKEN: u32 = 500;
 pub(super) struct AckDue {
     id: Arc<str>,
     hash: u64,
-    reference: Option<Box<str>>,
     /// The `ref`s of retries that came while the line was in flight.
     retries: Vec<Option<Box<str>>>,
 }
@@ -63,14 +62,9 @@ impl Chat {
             message: message.into(),
         };
         speaker.outstanding += 1;
-        let ack = draft.id.clone().zip(hash).map(|(id, (_, hash))| AckDue {
-            id,
-            hash,
-            reference: asker.reference,
-            retries: Vec::new(),
-        });
+        let ack = draft.id.clone().zip(hash).map(|(id, (_, hash))| AckDue { id, hash, retries: Vec::new() });
         let hash = ack.as_ref().map(|ack| ack.hash);
-        let ticket = self.tickets.issue(Pending::Line { user: asker.user, room: key, ack });
+        let ticket = self.tickets.issue(Pending::Line { user: asker.user, room: key, reference: asker.reference, ack });
         if let Some(hash) = hash {
             self.retries.in_flight(hash, ticket);
         }
@@ -102,6 +96,7 @@ impl Chat {
         &mut self,
         user: UserKey,
         room: RoomKey,
+        reference: Option<Box<str>>,
         ack: Option<AckDue>,
         lines: SmallVec<[Arc<Line>; 1]>,
         effects: &mut Effects,
@@ -117,7 +112,7 @@ impl Chat {
         let (name, seq) = (here.name.clone(), here.newest);
         self.retries.stored(ack.hash, Place::Room(name.clone()), seq);
         let Some(conn) = self.users[user].conn else { return };
-        let references = std::iter::once(ack.reference).chain(ack.retries);
+        let references = std::iter::once(reference).chain(ack.retries);
         for (count, reference) in references.enumerate() {
             let ack = Message::Ack {
                 id: ack.id.clone(),
@@ -135,6 +130,7 @@ impl Chat {
         &mut self,
         user: UserKey,
         room: RoomKey,
+        reference: Option<Box<str>>,
         ack: Option<AckDue>,
         code: ErrorCode,
         effects: &mut Effects,
@@ -145,8 +141,8 @@ impl Chat {
         let Some(conn) = self.users[user].conn else { return };
         let id = ack.as_ref().map(|ack| ack.id.clone());
         let subject = Subject { room: Some(&self.rooms[room].name), id: id.as_deref() };
-        let references = ack.map_or_else(|| vec![None], |ack| [vec![ack.reference], ack.retries].concat());
-        for reference in references {
+        let retries = ack.map_or_else(Vec::new, |ack| ack.retries);
+        for reference in std::iter::once(reference).chain(retries) {
             Asker { user, conn, reference }.refuse(unavailable(code), subject, effects);
         }
     }
@@ -192,7 +188,8 @@ impl Chat {
             let name = Name::parse(text, self.limits.name_chars_max)?;
             self.users.by_name(&name.key())
         })?;
-        Some((user, self.users[user].conn?))
+        // Nothing comes before the welcome.
+        Some((user, self.users[user].conn.filter(|_| self.users[user].welcomed)?))
     }
 
     /// Hands a binary message to the members of the user's first room who have sent binary messages themselves.
@@ -223,11 +220,13 @@ impl Chat {
         };
         let name = self.users[asker.user].name.clone();
         let here = &self.rooms[key];
-        let membership = self.users[asker.user].membership_mut(key).expect("room_of looked");
-        if here.members.len() > self.limits.members_told_max || now.mono_ms < membership.typing_until_ms {
+        let pauses = &mut self.users[asker.user].typing_pauses;
+        pauses.retain(|&(_, until_ms)| now.mono_ms < until_ms);
+        let pausing = pauses.iter().any(|(room, _)| *room == here.name);
+        if here.members.len() > self.limits.members_told_max || pausing {
             return;
         }
-        membership.typing_until_ms = now.mono_ms + TYPING_PAUSE_MS;
+        pauses.push((here.name.clone(), now.mono_ms + TYPING_PAUSE_MS));
         let to = here.others(asker.user, effects);
         effects.deliver(to, Message::System(Notice::Typing { name }), Class::Ephemeral);
     }

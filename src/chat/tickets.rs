@@ -14,7 +14,7 @@ pub(super) enum Pending {
     /// A room gets ready; who waits for it is noted there.
     Load { room: RoomKey },
     /// A line is being stored.
-    Line { user: UserKey, room: RoomKey, ack: Option<AckDue> },
+    Line { user: UserKey, room: RoomKey, reference: Option<Box<str>>, ack: Option<AckDue> },
     /// A reader's position is looked at before it joins.
     Probe { user: UserKey, join: JoinAt },
     /// A reader who catches up gets its next page.

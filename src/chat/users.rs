@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::ids::{ConnId, Millis, RoomKey, UserId};
 use super::joining::Join;
-use super::names::{Name, NameKey};
+use super::names::{Name, NameKey, RoomName};
 
 /// A user's slot. Good until the user departs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,10 @@ pub(super) struct User {
     pub(super) outstanding: u32,
     /// What must come about before the user's next request is heard.
     pub(super) waiting: Option<Waiting>,
+    /// A plain user's first room is loaded, and it was welcomed.
+    pub(super) welcomed: bool,
+    /// Rooms in which a further `typing` is not told until a time (monotonic); by name, for leaving is no way around it.
+    pub(super) typing_pauses: Vec<(RoomName, Millis)>,
     /// Whether binary messages may be relayed to it.
     pub(super) takes_binary: bool,
     /// Private messages with an `id` that it sent.
@@ -39,8 +43,6 @@ pub(super) struct Membership {
     pub(super) room: RoomKey,
     /// Where in the room's list of members.
     pub(super) place: u32,
-    /// Until when (monotonic) a further `typing` is not told.
-    pub(super) typing_until_ms: Millis,
     /// Where the user is in the replay; `None` once it is live.
     pub(super) catching_up: Option<Box<CatchingUp>>,
 }
@@ -111,6 +113,8 @@ impl Users {
             rooms: SmallVec::new(),
             outstanding: 0,
             waiting: None,
+            welcomed: false,
+            typing_pauses: Vec::new(),
             takes_binary: false,
             private_count: 0,
         });
