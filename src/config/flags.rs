@@ -34,6 +34,7 @@ a second one stops at once.";
     after_help = EXAMPLES,
     propagate_version = true,
     args_conflicts_with_subcommands = true,
+    allow_negative_numbers = true,
     disable_help_subcommand = true,
     // Wide enough that a flag and its text share a line, narrow enough to read.
     max_term_width = 120
@@ -48,7 +49,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Word {
     /// Run the server (what happens without a command, too)
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
     Serve(Box<Flags>),
 }
 

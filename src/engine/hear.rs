@@ -140,7 +140,7 @@ impl Server {
         let limits =
             HeadLimits { bytes_max: self.config.limits.head_bytes_max, headers_max: self.config.limits.headers_max };
         let end = head::head_end(all, searched);
-        if end.is_none() && all.len() <= limits.bytes_max {
+        if end.is_none() && all.len() <= limits.bytes_max && head::may_begin(all[0]) {
             *before = if searched == 0 { bytes.to_vec() } else { joined };
             return bytes.len();
         }
@@ -152,7 +152,9 @@ impl Server {
                 cost
             }
             Parsed::Incomplete => {
-                self.respond(id, 431, &http::fault_response(head::HeadFault::TooLarge));
+                let whole = all.len() > limits.bytes_max;
+                let fault = if whole { head::HeadFault::TooLarge } else { head::HeadFault::BadRequest };
+                self.respond(id, fault.status(), &http::fault_response(fault));
                 cost
             }
         }
@@ -184,6 +186,7 @@ impl Server {
                 connection.flags.in_chat = true;
                 connection.flags.upgraded = true;
                 self.connections.open += 1;
+                self.arm(id);
                 self.give_reply(id, |out| out.extend_from_slice(&response));
                 let opened = Event::Opened { conn: id, room, name: name.as_deref(), secret };
                 self.chat.handle(self.now, opened, &mut self.effects);

@@ -63,6 +63,11 @@ impl HeadFault {
     }
 }
 
+/// Whether a head may begin with this byte: with a method's name, or a blank line before it. TLS, for one, does not.
+pub const fn may_begin(first: u8) -> bool {
+    first.is_ascii_alphabetic() || matches!(first, b'\r' | b'\n')
+}
+
 /// The end of the head that `bytes` begin with: the place behind the blank line. `None` if it has not come.
 ///
 /// `searched` is how many of the bytes an earlier call has looked at in vain, 0 at first. A line may end with LF alone
