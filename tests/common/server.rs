@@ -1,0 +1,286 @@
+//! The real binary as a child process.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::client::Client;
+use super::pattern::Bindings;
+use super::raw::Raw;
+use super::{PATIENCE, eventually};
+
+/// How a server is to be started.
+#[derive(Default)]
+pub(crate) struct Launch {
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    descriptors_max: Option<u32>,
+    leave_stderr: bool,
+}
+
+impl Launch {
+    /// With these flags. What they do not say: one free port of 127.0.0.1, English, and a log of `info`.
+    pub(crate) fn new(flags: &[&str]) -> Self {
+        let mut all: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--lang", "en"), ("--log", "info")] {
+            if !flags.contains(&flag) {
+                all.extend([flag.to_owned(), value.to_owned()]);
+            }
+        }
+        Self { flags: all, ..Self::default() }
+    }
+
+    /// Exactly these flags, nothing added.
+    pub(crate) fn bare(flags: &[&str]) -> Self {
+        Self { flags: flags.iter().map(|&flag| flag.to_owned()).collect(), ..Self::default() }
+    }
+
+    /// Without `--lang`, and with a locale.
+    pub(crate) fn locale(mut self, locale: &str) -> Self {
+        let at = self.flags.iter().position(|flag| flag == "--lang").expect("a flag to take away");
+        self.flags.drain(at..at + 2);
+        self.environment =
+            ["LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"].map(|name| (name.into(), locale.into())).into();
+        self
+    }
+
+    /// With so few file descriptors (`ulimit -n`).
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors_max = Some(most);
+        self
+    }
+
+    /// With a pipe for standard error that nobody ever reads.
+    pub(crate) fn leave_stderr(mut self) -> Self {
+        self.leave_stderr = true;
+        self
+    }
+
+    /// The command, not yet started.
+    pub(crate) fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_chinwag");
+        let mut command = match self.descriptors_max {
+            None => Command::new(binary),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
+        command.args(&self.flags).envs(self.environment.iter().cloned()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and waits until it accepts.
+    pub(crate) fn start(self) -> Server {
+        let mut command = self.command();
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the built server can be started");
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = read_lines(child.stdout.take().expect("it was piped"));
+        if !self.leave_stderr {
+            let mut stderr = BufReader::new(child.stderr.take().expect("it was piped"));
+            let log = Arc::clone(&log);
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                while stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
+                    lock(&log).push_str(&std::mem::take(&mut line));
+                }
+            });
+        }
+        let scene = Scene { flags: self.flags, talk: Arc::default(), bindings: Arc::default(), log };
+        let mut server = Server { child, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), scene };
+        server.address = server.next_address();
+        server
+    }
+
+    /// Runs it to its end, which has to come by itself: status, standard output, standard error.
+    pub(crate) fn run(&self) -> (ExitStatus, String, String) {
+        let mut child =
+            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let mut ended = None;
+        let stdout = read_lines(child.stdout.take().expect("it was piped"));
+        let mut stderr = child.stderr.take().expect("it was piped");
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).map(|_| text).unwrap_or_default()
+        });
+        let start = std::time::Instant::now();
+        while ended.is_none() && start.elapsed() < PATIENCE {
+            ended = child.try_wait().expect("a child can be waited for");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        let errors = errors.join().expect("reading does not panic");
+        let status = ended.unwrap_or_else(|| panic!("{:?} did not end by itself: {errors}", self.flags));
+        (status, stdout.iter().collect::<Vec<_>>().join("\n"), errors)
+    }
+}
+
+/// What the server and all its clients write down for whoever has to replay a failure.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    flags: Vec<String>,
+    talk: Arc<Mutex<Vec<String>>>,
+    /// The values of numbered places in patterns.
+    pub(crate) bindings: Arc<Mutex<Bindings>>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Scene {
+    /// Writes down what was said. Long lines are cut.
+    pub(crate) fn note(&self, line: &str) {
+        let short: String = line.chars().take(160).collect();
+        lock(&self.talk).push(if short.len() < line.len() {
+            format!("{short}… ({} bytes)", line.len())
+        } else {
+            short
+        });
+    }
+}
+
+/// A running server; it is killed when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What was said with it.
+    pub(crate) scene: Scene,
+}
+
+impl Server {
+    /// With these flags, and what [`Launch::new`] adds.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Launch::new(flags).start()
+    }
+
+    /// A client by ordinary means. `who` names it in the failure's transcript only.
+    #[track_caller]
+    pub(crate) fn connect(&self, who: &str, path: &str) -> Client {
+        Client::connect(self.address, self.scene.clone(), who, path)
+    }
+
+    /// Like [`connect`](Self::connect), with a name, and with the welcome taken: `online` are there, itself too.
+    #[track_caller]
+    pub(crate) fn join(&self, name: &str, room: &str, online: u32) -> Client {
+        let mut client = self.connect(name, &format!("/rooms/{room}?name={name}"));
+        client.expect(&format!(
+            r#"{{"type":"system","message":"Welcome to the chat room! {online} online","timestamp":"<T>"}}"#
+        ));
+        client
+    }
+
+    /// A bare TCP connection.
+    #[track_caller]
+    pub(crate) fn raw(&self) -> Raw {
+        Raw::connect(self.address, self.scene.clone())
+    }
+
+    /// The next line on standard output, which has to come.
+    #[track_caller]
+    pub(crate) fn next_line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            panic!("no (further) line on standard output; standard error:\n{}", lock(&self.scene.log))
+        })
+    }
+
+    /// The address in the next line on standard output.
+    #[track_caller]
+    pub(crate) fn next_address(&self) -> SocketAddr {
+        let line = self.next_line();
+        let address = line.strip_prefix("chinwag ").and_then(|rest| rest.split_once(" listening on ws://"));
+        let parsed = address.and_then(|(_, address)| address.parse().ok());
+        parsed.unwrap_or_else(|| panic!("standard output names no address: {line:?}"))
+    }
+
+    /// What the server logged so far.
+    pub(crate) fn log(&self) -> String {
+        lock(&self.scene.log).clone()
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.scene.note(&format!("server gets SIG{name}"));
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} failed");
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the server ends", || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        status.expect("it was awaited")
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    /// Processor time that it took so far, in milliseconds (a tick of `/proc` is 10 ms). Known on Linux; else 0.
+    pub(crate) fn cpu_ms(&self) -> u64 {
+        if cfg!(not(target_os = "linux")) {
+            return 0;
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server runs");
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = |field: usize| fields.split_whitespace().nth(field - 3).and_then(|text| text.parse::<u64>().ok());
+        10 * (ticks(14).expect("utime") + ticks(15).expect("stime"))
+    }
+
+    /// Memory that it holds, in bytes. Known on Linux; else 0.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        if cfg!(not(target_os = "linux")) {
+            return 0;
+        }
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("the server runs");
+        let pages = statm.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).expect("resident pages");
+        pages * 4096
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- to replay: chinwag {}", self.scene.flags.join(" "));
+            let talk = lock(&self.scene.talk);
+            eprintln!("--- what was said (the last {} lines of {}):", talk.len().min(200), talk.len());
+            talk.iter().skip(talk.len().saturating_sub(200)).for_each(|line| eprintln!("{line}"));
+            eprintln!(
+                "--- the server's log{}:",
+                ended.ok().flatten().map_or(String::new(), |s| format!(" (ended: {s})"))
+            );
+            let log = lock(&self.scene.log);
+            let lines: Vec<&str> = log.lines().collect();
+            lines.iter().skip(lines.len().saturating_sub(200)).for_each(|line| eprintln!("{line}"));
+            eprintln!("---");
+        }
+    }
+}
+
+fn read_lines(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

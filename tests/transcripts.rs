@@ -1,0 +1,242 @@
+//! Replays every transcript of `docs/PROTOCOL.md` against the real server: what a reader of that page may rely on,
+//! byte by byte. What the page says beyond its transcripts is proved by the other tests, which quote its sentences;
+//! that they quote what is really there is tested here, too.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::client::{Came, Client};
+use common::raw::handshake;
+use common::server::Server;
+
+/// A fenced block of the page.
+struct Block {
+    /// Of the first line within.
+    line: usize,
+    /// What follows the three backticks.
+    info: String,
+    lines: Vec<String>,
+}
+
+#[test]
+fn every_transcript_is_what_the_server_does() {
+    let blocks = blocks("transcript");
+    assert!(blocks.len() >= 15, "only {} transcripts were found", blocks.len());
+    for block in &blocks {
+        let flags: Vec<&str> = block.info.split_whitespace().skip(1).collect();
+        eprintln!("docs/PROTOCOL.md:{}: {} lines, flags {flags:?}", block.line, block.lines.len());
+        replay(&Server::start(&flags), block);
+    }
+}
+
+#[test]
+fn every_http_transcript_is_what_the_server_does() {
+    let blocks = blocks("http");
+    assert!(blocks.len() >= 3, "only {} transcripts were found", blocks.len());
+    let server = Server::start(&[]);
+    for block in &blocks {
+        eprintln!("docs/PROTOCOL.md:{}", block.line);
+        let mut request = String::new();
+        for line in block.lines.iter().filter_map(|line| line.strip_prefix('>')) {
+            let _ = write!(request, "{}\r\n", line.trim());
+        }
+        let mut raw = server.raw();
+        raw.send(request);
+        let head = raw.head();
+        let mut wanted = block.lines.iter().filter_map(|line| line.strip_prefix("< "));
+        assert_eq!(Some(&*head.status), wanted.next());
+        for line in wanted {
+            let (name, value) = line.split_once(": ").expect("a header");
+            assert_eq!(head.header(&name.to_ascii_lowercase()), Some(value), "{name}");
+        }
+    }
+}
+
+/// Tables of flags are believed: every flag that the page names exists, and the defaults are the ones that it says.
+#[test]
+fn every_flag_that_the_page_names_exists_with_its_default() {
+    let (status, help, errors) = common::server::Launch::bare(&["--help"]).run();
+    assert!(status.success(), "{errors}");
+    let page = page();
+    let mut flags: Vec<&str> = page.split('`').filter(|code| code.starts_with("--")).collect();
+    flags.sort_unstable();
+    flags.dedup();
+    assert!(flags.len() > 15, "{flags:?}");
+    for flag in flags {
+        let name = flag.split_whitespace().next().expect("a flag has a name");
+        let there = help.split(|char: char| char.is_whitespace() || ",=[".contains(char)).any(|word| word == name);
+        assert!(there, "{name} is not in --help:\n{help}");
+    }
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (words, flag, default) in [
+        ("8,192 bytes (`--head-bytes`)", "--head-bytes", "8192"),
+        ("100 headers (`--headers-max`)", "--headers-max", "100"),
+        ("within 10 s (`--head-ms`)", "--head-ms", "10000"),
+        ("1 to 32 characters (`--name-chars`)", "--name-chars", "32"),
+        ("64 at most (`--rooms-per-connection`)", "--rooms-per-connection", "64"),
+        ("newest 1,000 of a room (`--recent-messages`)", "--recent-messages", "1000"),
+        ("64 MiB in all (`--recent-bytes`", "--recent-bytes", "67108864"),
+        ("100,000 rooms (`--rooms-max`)", "--rooms-max", "100000"),
+        ("| 65,536 bytes | `--message-bytes` |", "--message-bytes", "65536"),
+        ("| 50 a second, 100 at once | `--rate`, `--burst` |", "--rate", "50"),
+        ("| 50 a second, 100 at once | `--rate`, `--burst` |", "--burst", "100"),
+        ("| 1 MiB | `--outbox-bytes` |", "--outbox-bytes", "1048576"),
+        ("| 256 MiB | `--outboxes-bytes` |", "--outboxes-bytes", "268435456"),
+        ("| 30 s | `--write-stall-ms` |", "--write-stall-ms", "30000"),
+        ("| 60 s | `--silence-ms` |", "--silence-ms", "60000"),
+        ("| 5 s | `--close-ms` |", "--close-ms", "5000"),
+        ("heard of a client (`--ping-ms`)", "--ping-ms", "30000"),
+    ] {
+        assert!(flatten(&page).contains(words), "not on the page: {words}");
+        let (_, rest) = help.split_once(&format!(" {flag} <")).unwrap_or_else(|| panic!("{flag} takes no value"));
+        let (_, said) = rest.split_once("[default: ").expect("a default");
+        assert!(said.starts_with(&format!("{default}]")), "{flag}: {words}, but --help: {}", &said[..30]);
+    }
+}
+
+/// Tests name the promise that they prove by quoting it: `/// > words of docs/PROTOCOL.md`. Every quotation has to be
+/// on the page, and every chapter with promises has to be quoted.
+#[test]
+fn the_quotations_in_the_tests_are_on_the_page() {
+    let page = page();
+    let flat = flatten(&page);
+    let mut quoted: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut count = 0;
+    for file in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")) {
+        let source = std::fs::read_to_string(&file).expect("a readable test");
+        for quotation in quotations(&source) {
+            let at = flat.find(&quotation);
+            let at = at.unwrap_or_else(|| panic!("{}: not in docs/PROTOCOL.md: {quotation:?}", file.display()));
+            let heading =
+                flat[..at].rfind("\n## ").map_or("", |start| flat[start + 4..].split(' ').next().unwrap_or(""));
+            *quoted.entry(heading).or_default() += 1;
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} quotations");
+    for chapter in ["1.", "2.", "3.", "4.", "5.", "6.", "7.", "8.", "9.", "10.", "11.", "12.", "13."] {
+        assert!(quoted.contains_key(chapter), "chapter {chapter} is quoted by no test: {quoted:?}");
+    }
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PROTOCOL.md");
+    std::fs::read_to_string(path).expect("docs/PROTOCOL.md is there")
+}
+
+fn blocks(language: &str) -> Vec<Block> {
+    let page = page();
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else { continue };
+        let inside = lines.by_ref().map(|(_, line)| line).take_while(|&line| line != "```");
+        let lines = inside.map(str::to_owned).collect();
+        if info.split_whitespace().next() == Some(language) {
+            blocks.push(Block { line: number + 2, info: info.to_owned(), lines });
+        }
+    }
+    blocks
+}
+
+fn replay(server: &Server, block: &Block) {
+    let mut clients: BTreeMap<String, Client> = BTreeMap::new();
+    for (offset, line) in block.lines.iter().enumerate() {
+        server.scene.note(&format!("# docs/PROTOCOL.md:{}", block.line + offset));
+        if line == "server stops" {
+            server.signal("TERM");
+            continue;
+        }
+        let end = line.find([' ', '>', '<']).unwrap_or_else(|| panic!("what is {line:?}?"));
+        let (who, rest) = line.split_at(end);
+        if let Some(path) = rest.strip_prefix(" connect ") {
+            clients.insert(who.to_owned(), server.connect(who, path));
+            continue;
+        }
+        let client = clients.get_mut(who).unwrap_or_else(|| panic!("{who} did not connect: {line:?}"));
+        if let Some(text) = rest.strip_prefix("> ") {
+            client.send(text);
+        } else if let Some(pattern) = rest.strip_prefix("< ") {
+            client.expect(pattern);
+        } else if let Some(hex) = rest.strip_prefix(" binary>") {
+            client.send_binary(&bytes(hex));
+        } else if let Some(hex) = rest.strip_prefix(" binary<") {
+            assert_eq!(client.next(), Came::Binary(bytes(hex)), "{line}");
+        } else if let Some(code) = rest.strip_prefix(" close ") {
+            client.close(code.parse().expect("a code"), "");
+        } else if let Some(code) = rest.strip_prefix(" closed ") {
+            assert_eq!(client.closed().0.to_string(), code, "{line}");
+            clients.remove(who);
+        } else {
+            panic!("what is {line:?}?");
+        }
+    }
+    // Nothing came but what the transcript says.
+    clients.values_mut().for_each(Client::quiet);
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect()
+}
+
+/// One space for every space and line's end, except before a heading.
+fn flatten(text: &str) -> String {
+    let mut flat = String::new();
+    for line in text.lines() {
+        flat.push(if line.starts_with("## ") { '\n' } else { ' ' });
+        flat.push_str(line.trim());
+    }
+    flat.replace("  ", " ")
+}
+
+/// Neighbouring lines of `/// > ` are one quotation.
+fn quotations(source: &str) -> Vec<String> {
+    let mut quotations: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in source.lines() {
+        match line.trim_start().strip_prefix("/// > ") {
+            Some(words) if open => {
+                let last = quotations.last_mut().expect("one is open");
+                last.push(' ');
+                last.push_str(words.trim());
+            }
+            Some(words) => quotations.push(words.trim().to_owned()),
+            None => {}
+        }
+        open = line.trim_start().starts_with("/// > ");
+    }
+    quotations
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            files.extend(rust_files(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            files.push(entry);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The harness itself: what it must not let pass.
+#[test]
+fn patterns_are_strict() {
+    let matches = |pattern: &str, text: &str| common::pattern::compare(pattern, text, &mut BTreeMap::new()).is_ok();
+    assert!(matches(
+        r#"{"t":"<T>","u":"<U1>","v":"<U1>"}"#,
+        r#"{"t":"2026-01-31T12:34:56.789Z","u":"uaaaaaaaaaaaaaaaa","v":"uaaaaaaaaaaaaaaaa"}"#
+    ));
+    assert!(!matches("<U1> <U1>", "uaaaaaaaaaaaaaaaa uaaaaaaaaaaaaaaab"));
+    assert!(!matches("<T>", "2026-01-31T12:34:56Z") && !matches("<T>", "2026-01-31T12:34:56.789+00:00"));
+    assert!(
+        !matches("a", "ab") && !matches("ab", "a") && !matches("<N>", "guest-abc") && matches("<N> x", "guest-7f3a x")
+    );
+    assert!(!matches("<W>", "") && !matches("\"<W>\"", "\"a\" \"") && matches("<b> <D>", "<b> 17"));
+    assert!(handshake("/x").starts_with("GET /x HTTP/1.1\r\n"));
+}
