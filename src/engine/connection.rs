@@ -31,6 +31,16 @@ pub(super) struct Connection {
     pub(super) flags: Flags,
 }
 
+impl Connection {
+    /// Something was heard, or we did not listen: silence counts from here. Not of a peer that has hung up: what it left
+    /// behind may be read for as long as a silent peer may stay, and no longer.
+    pub(super) fn note_heard(&mut self, now: Now) {
+        if !self.flags.read_closed {
+            self.heard_ms = now.mono_ms;
+        }
+    }
+}
+
 /// What is known of a connection between turns.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -125,6 +135,10 @@ pub(super) struct Bucket {
     filled_ms: Millis,
 }
 
+/// Pings, Pongs and fragments of a message that cost as much as one request: none is told to anybody, and each costs
+/// a tenth of a microsecond.
+const SMALL_FRAMES_PER_TOKEN: i64 = 16;
+
 /// Bytes that may be read for each token that is left.
 const BYTES_PER_TOKEN: usize = 512;
 
@@ -153,9 +167,11 @@ impl Bucket {
         }
     }
 
-    pub(super) fn take(&mut self, rate: &Rate, tokens: u32) {
+    /// Takes for requests that cost `tokens`, and for so many small frames.
+    pub(super) fn take(&mut self, rate: &Rate, tokens: u32, small_frames: u32) {
         if rate.tokens_per_second > 0 {
-            self.level = self.level.saturating_sub(i64::from(tokens) * 1_000);
+            let small = i64::from(small_frames) * 1_000 / SMALL_FRAMES_PER_TOKEN;
+            self.level = self.level.saturating_sub(i64::from(tokens) * 1_000 + small);
         }
     }
 
@@ -227,11 +243,11 @@ mod tests {
     fn a_bucket_lets_512_bytes_through_for_each_token() {
         let mut bucket = Bucket::full(&RATE, at(1_000));
         assert_eq!(bucket.bytes(&RATE, at(1_000), 65_536), 51_200);
-        bucket.take(&RATE, 99);
+        bucket.take(&RATE, 98, 16);
         assert_eq!(bucket.bytes(&RATE, at(1_000), 65_536), 512);
-        bucket.take(&RATE, 1);
+        bucket.take(&RATE, 1, 0);
         assert_eq!(bucket.bytes(&RATE, at(1_000), 65_536), 512, "an empty bucket is not overdrawn");
-        bucket.take(&RATE, 1);
+        bucket.take(&RATE, 1, 0);
         assert_eq!(bucket.bytes(&RATE, at(1_000), 65_536), 0);
         assert_eq!(bucket.ready_ms(&RATE), Some(1_020));
         assert_eq!(bucket.bytes(&RATE, at(1_020), 65_536), 512);
@@ -241,7 +257,7 @@ mod tests {
     #[test]
     fn a_bucket_refills_to_its_burst_and_no_further() {
         let mut bucket = Bucket::full(&RATE, at(0));
-        bucket.take(&RATE, 9_000);
+        bucket.take(&RATE, 9_000, 0);
         assert_eq!(bucket.ready_ms(&RATE), Some(178_000));
         assert_eq!(bucket.bytes(&RATE, at(10_000_000), 65_536), 51_200);
     }
@@ -250,7 +266,7 @@ mod tests {
     fn no_rate_is_no_limit() {
         let rate = Rate { tokens_per_second: 0, burst_tokens: 0 };
         let mut bucket = Bucket::full(&rate, at(0));
-        bucket.take(&rate, u32::MAX);
+        bucket.take(&rate, u32::MAX, 0);
         assert_eq!((bucket.bytes(&rate, at(0), 65_536), bucket.ready_ms(&rate)), (65_536, None));
     }
 }

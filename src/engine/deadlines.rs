@@ -76,8 +76,10 @@ impl Server {
         }
         if connection.flags.held || overdrawn || connection.outbox.owed() > BACKLOG_READ_BYTES_MAX {
             // We do not read it, so it is not silent.
-            connection.heard_ms = now_ms;
-            return;
+            connection.note_heard(self.now);
+            if connection.heard_ms == now_ms {
+                return;
+            }
         }
         if connection.heard_ms + deadlines.silence_ms <= now_ms {
             self.close(id, End::Close(CloseReason::Silent), After::Nothing);

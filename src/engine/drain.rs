@@ -96,6 +96,7 @@ impl Server {
             connection.flags.in_chat = false;
             match mem::replace(&mut connection.phase, Phase::Doomed) {
                 Phase::Open { partial, rest } => {
+                    log::info!("{} goes: {}", connection.peer, End::Close(reason));
                     let mut watch = CloseWatch::after(partial);
                     let peer_done = watch.saw_close(&rest);
                     connection.phase = Phase::Closing(Closing {

@@ -37,6 +37,7 @@ enum Input {
 struct Outcome {
     messages: u32,
     tokens: u32,
+    small_frames: u32,
     close: Option<CloseReason>,
     held: bool,
 }
@@ -72,7 +73,7 @@ impl Server {
     /// A connection that we did not read may be read again. Its silence counts from here.
     pub(super) fn resume(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.find(id) {
-            connection.heard_ms = self.now.mono_ms;
+            connection.note_heard(self.now);
         }
         self.enqueue(id);
     }
@@ -220,13 +221,13 @@ impl Server {
     /// Hears what came on a WebSocket; what may not be heard yet is kept. Returns what it cost of the turn.
     fn hear_bytes(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let Some(connection) = self.connections.find(id) else { return 0 };
-        connection.heard_ms = self.now.mono_ms;
+        connection.note_heard(self.now);
         let Phase::Open { partial, rest } = &mut connection.phase else { return 0 };
         let mut left = bytes;
         let (chat, effects, decoder, now) = (&mut self.chat, &mut self.effects, &mut self.decoder, self.now);
         let (pongs, outcome) =
             self.turn.write_reply(|replies| converse(chat, now, id, decoder, partial, &mut left, replies, effects));
-        connection.rate.take(&self.config.rate, outcome.tokens);
+        connection.rate.take(&self.config.rate, outcome.tokens, outcome.small_frames);
         if outcome.held {
             *rest = left.to_vec();
             connection.flags.held = true;
@@ -260,7 +261,6 @@ fn converse(
     while !outcome.held
         && let Some(incoming) = decoder.next(partial, left, replies)
     {
-        outcome.messages += 1;
         let hear = |command: Command<'_>, effects: &mut Effects, chat: &mut Chat| {
             chat.handle(now, Event::Heard { conn, command }, effects);
             effects.take_cost()
@@ -268,7 +268,10 @@ fn converse(
         outcome.tokens += match incoming {
             Ok(Incoming::Text(text)) => hear(parse_plain(&text), effects, chat),
             Ok(Incoming::Binary(bytes)) => hear(Command { ask: Ask::Binary(&bytes), reference: None }, effects, chat),
-            Ok(Incoming::Ping | Incoming::Pong | Incoming::Fragment) => 1,
+            Ok(Incoming::Ping | Incoming::Pong | Incoming::Fragment) => {
+                outcome.small_frames += 1;
+                continue;
+            }
             Ok(Incoming::Close(code)) => {
                 outcome.close = Some(CloseReason::Goodbye(code));
                 break;
@@ -278,6 +281,7 @@ fn converse(
                 break;
             }
         };
+        outcome.messages += 1;
         outcome.held = chat.is_held(conn);
     }
     outcome

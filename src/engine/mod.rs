@@ -1,5 +1,5 @@
 //! THE LOOP: the one folder that knows mio, sockets and the clock. It moves; what is right is decided in
-//! [`chat`](crate::chat).
+//! [`chat`].
 //!
 //! One turn, in order (`Server::turn`), each step a file of its own:
 //!

@@ -87,7 +87,10 @@ impl Client {
     /// The next frame that is not a Ping or Pong; it has to come.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Came {
+        let since = std::time::Instant::now();
         loop {
+            // Pings come while nothing else does: they must not make the wait endless.
+            assert!(since.elapsed() < PATIENCE, "{} waited for a frame and got Pings only", self.who);
             let came = match self.socket.read() {
                 Ok(Message::Text(text)) => Came::Text(text.as_str().to_owned()),
                 Ok(Message::Binary(bytes)) => Came::Binary(bytes.to_vec()),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::common::raw::{TEXT, frame, handshake};
+use crate::common::raw::{CONTINUATION, FIN, TEXT, frame, frame_with, handshake};
 use crate::common::server::Server;
 
 /// > A client without tokens is not read until it has some again: nothing is lost, it is only late, and nobody else
@@ -62,7 +62,7 @@ fn one_senders_20000_lines_starve_nobody() {
     assert!(slowest.as_millis() < 1000, "another client's ping took {slowest:?}");
 }
 
-/// > `who`, `history` and a `join` with a position or `last` cost 5, `name` 10.
+/// > `who`, `history` and a `join` with a position or `last` cost 5, `name` 10, anything else 1
 #[test]
 fn dear_commands_cost_more() {
     let server = Server::start(&["--rate", "20", "--burst", "10"]);
@@ -116,4 +116,38 @@ fn a_rush_of_handshakes_is_served() {
         assert!(raw.frame().text().contains("Welcome"));
     }
     other.quiet();
+}
+
+/// > a WebSocket Ping or Pong, and a fragment of a message that goes on, a sixteenth
+#[test]
+fn small_frames_cost_little() {
+    let server = Server::start(&["--rate", "20", "--burst", "10"]);
+    let mut raw = server.raw().upgraded("/");
+    let start = Instant::now();
+    // 161 frames that go on: ten tokens, which are there; one each would have taken more than seven seconds.
+    let mut message = frame_with(TEXT, b"a");
+    (0..160).for_each(|_| message.extend(frame_with(CONTINUATION, b"b")));
+    message.extend(frame_with(FIN | CONTINUATION, b"c"));
+    raw.send(message);
+    raw.until_text(&format!("a{}c", "b".repeat(160)));
+    assert!(start.elapsed().as_secs() < 5, "it took {:?}", start.elapsed());
+}
+
+/// > Of one that has hung up meanwhile, what it left is read for 60 s more at the most (`--silence-ms`).
+#[test]
+fn one_that_is_not_read_and_vanishes_is_noticed() {
+    let flags = ["--rate", "1", "--burst", "1", "--ping-ms", "200", "--silence-ms", "600"];
+    let server = Server::start(&flags);
+    let mut other = server.join("other", "tea", 1);
+    let mut raw = server.raw().upgraded("/rooms/tea?name=gone");
+    assert_eq!(other.json()["type"], "user_join");
+    // So overdrawn that it would not be read for a minute, and more behind it.
+    let mut message = frame_with(TEXT, b"");
+    (0..1_000).for_each(|_| message.extend(frame_with(CONTINUATION, b"")));
+    raw.send(message);
+    raw.reset();
+    let start = Instant::now();
+    let left = other.json();
+    assert_eq!(left["type"], "user_leave", "{left}");
+    assert!(start.elapsed().as_secs() < 6, "it took {:?}", start.elapsed());
 }
