@@ -7,9 +7,9 @@ use super::effects::{Class, Effects, Part};
 use super::ids::{ConnId, RoomKey};
 use super::joining::ROOM_INVALID;
 use super::message::{History, Line, Message, Notice};
-use super::names::{Name, RoomName};
+use super::names::{ME, Name, RoomName};
 use super::tickets::Pending;
-use super::users::{UserKey, Waiting};
+use super::users::{Dialect, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
 /// Users in one `presence` at most.
@@ -22,16 +22,25 @@ impl Chat {
     /// The room that a request means: by name, or the first that the user is in.
     pub(super) fn room_of(&self, user: UserKey, room: Option<&str>) -> Result<RoomKey, Fault> {
         let Some(typed) = room else {
-            return match self.users[user].rooms.first() {
-                Some(membership) => Ok(membership.room),
-                None => Err(Fault::new(ErrorCode::NotJoined, "you are in no room; join one first")),
-            };
+            let mut rooms = self.users[user].rooms.iter().map(|membership| membership.room);
+            let first = rooms.find(|&room| !self.rooms[room].name.is_stream());
+            return first.ok_or(Fault::new(ErrorCode::NotJoined, "you are in no room; join one first"));
         };
         let name = RoomName::parse(typed).ok_or(ROOM_INVALID)?;
         self.rooms
             .by_name(&name)
             .filter(|&room| self.users[user].membership(room).is_some())
             .ok_or(Fault::new(ErrorCode::NotJoined, "you are not in that room; join it first"))
+    }
+
+    /// As [`room_of`](Self::room_of), but the user's own stream may be meant, too.
+    fn readable_of(&self, user: UserKey, room: Option<&str>) -> Result<RoomKey, Fault> {
+        if room != Some(ME) {
+            return self.room_of(user, room);
+        }
+        let mut rooms = self.users[user].rooms.iter().map(|membership| membership.room);
+        let stream = rooms.find(|&room| self.rooms[room].name.is_stream());
+        stream.ok_or(Fault::new(ErrorCode::RoomInvalid, "private messages are kept on `chinwag.v1` only"))
     }
 
     pub(super) fn tell_who(&mut self, asker: Asker, room: Option<&str>, effects: &mut Effects) {
@@ -64,7 +73,7 @@ impl Chat {
         effects: &mut Effects,
     ) {
         effects.cost_tokens += 4;
-        let key = match self.room_of(asker.user, room) {
+        let key = match self.readable_of(asker.user, room) {
             Ok(key) => key,
             Err(fault) => return asker.refuse(fault, Subject { room, id: None }, effects),
         };
@@ -75,7 +84,8 @@ impl Chat {
         };
         let part = Part { seqs, newest_first, lines_max: limit, bytes_max: HISTORY_BYTES_MAX };
         self.users[asker.user].waiting = Some(Waiting::Answer);
-        let why = Pending::History { user: asker.user, room: key, span, reference: asker.reference };
+        let visit = self.users[asker.user].visit;
+        let why = Pending::History { user: asker.user, visit, room: key, span, reference: asker.reference };
         self.fetch(asker.user, key, part, why, effects);
     }
 
@@ -83,6 +93,7 @@ impl Chat {
     pub(super) fn tell_history(
         &mut self,
         user: UserKey,
+        conn: ConnId,
         room: RoomKey,
         span: Span,
         reference: Option<Box<str>>,
@@ -91,7 +102,6 @@ impl Chat {
         effects: &mut Effects,
     ) {
         self.users[user].waiting = None;
-        let Some(conn) = self.users[user].conn else { return };
         let here = &mut self.rooms[room];
         here.part_audience();
         // What the store has and has not answered yet is stored, so it may be told.
@@ -102,7 +112,8 @@ impl Chat {
             && seq.min(oldest) > 1
         {
             let fault = Fault::new(ErrorCode::HistoryGone, "what was said before that is not kept any more");
-            let subject = Subject { room: Some(&here.name), id: None };
+            let name = here.name.clone();
+            let subject = Subject { room: Some(name.shown()), id: None };
             return Asker { user, conn, reference }.refuse(fault, subject, effects);
         }
         let more = match span {
@@ -150,24 +161,39 @@ impl Chat {
         effects: &mut Effects,
     ) {
         let (id, from) = (self.users[user].id, self.users[user].name.clone());
-        if !self.users.rename(user, to.clone()) {
+        if !self.take_name(user, to.clone(), effects) {
             return Asker { user, conn, reference }.refuse(NAME_TAKEN, Subject::default(), effects);
         }
-        let mut others: Vec<ConnId> = Vec::new();
+        effects.reply(conn, Message::Renamed { user: id, from, to, reference });
+    }
+
+    /// Changes a user's name and tells the others; `false` if somebody else has it.
+    pub(super) fn take_name(&mut self, user: UserKey, to: Name, effects: &mut Effects) -> bool {
+        let (id, from) = (self.users[user].id, self.users[user].name.clone());
+        if !self.users.rename(user, to.clone()) {
+            return false;
+        }
+        let (mut plain, mut v1): (Vec<ConnId>, Vec<ConnId>) = Default::default();
         for membership in &self.users[user].rooms {
             let room = &mut self.rooms[membership.room];
             room.part_audience();
             if room.members.len() <= self.limits.members_told_max {
-                others
-                    .extend(room.members.iter().filter(|member| member.user != user).filter_map(|member| member.conn));
+                for member in room.members.iter().filter(|member| member.user != user) {
+                    let others = if member.dialect == Dialect::Plain { &mut plain } else { &mut v1 };
+                    others.extend(member.conn);
+                }
             }
         }
         // Who shares several rooms with the user is told once.
-        others.sort_unstable();
-        others.dedup();
-        effects.reply(conn, Message::Renamed { user: id, from: from.clone(), to: to.clone(), reference });
-        let to_others = effects.note_readers(others);
-        effects.deliver(to_others, Message::System(Notice::Renamed { from, to }), Class::Room);
+        for others in [&mut plain, &mut v1] {
+            others.sort_unstable();
+            others.dedup();
+        }
+        let plain = effects.note_readers(plain);
+        effects.deliver(plain, Message::System(Notice::Renamed { from: from.clone(), to: to.clone() }), Class::Room);
+        let v1 = effects.note_readers(v1);
+        effects.deliver(v1, Message::Renamed { user: id, from, to, reference: None }, Class::Room);
+        true
     }
 }
 

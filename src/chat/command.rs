@@ -17,6 +17,8 @@ pub struct Command<'a> {
 /// The request itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask<'a> {
+    /// `hello`: who a `chinwag.v1` client is, and where it wants to be.
+    Hello(Hello<'a>),
     /// `chat`: a message to a room (by default the first the user is in).
     Chat {
         /// The room's name.
@@ -79,7 +81,34 @@ pub enum Ask<'a> {
     /// A binary message, relayed as it is.
     Binary(&'a [u8]),
     /// Something that is wrong in itself; it is answered with an `error` and goes to nobody else.
-    Wrong(Fault),
+    Wrong {
+        /// What is wrong.
+        fault: Fault,
+        /// Its `room`, as far as it can be told.
+        room: Option<Cow<'a, str>>,
+        /// Its `id`, as far as it can be told.
+        id: Option<Cow<'a, str>>,
+    },
+}
+
+/// What a `chinwag.v1` client says first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hello<'a> {
+    /// The wished name.
+    pub name: Option<Cow<'a, str>>,
+    /// The secret from an earlier `welcome`.
+    pub session: Option<Cow<'a, str>>,
+    /// The rooms to be in from now on, each with where to begin; `None`: those it is in, or `lobby`.
+    pub rooms: Option<Vec<Entry<'a>>>,
+}
+
+/// A room of a [`Hello`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<'a> {
+    /// Its name, or `@me`: the stream of the user's private messages.
+    pub room: Cow<'a, str>,
+    /// Where to begin.
+    pub from: From<'a>,
 }
 
 /// Where a reader who joins a room begins.
@@ -140,6 +169,8 @@ impl Fault {
 /// The `code` of an `error` frame. Codes never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
+    /// The text is no JSON object.
+    BadJson,
     /// The request has a field of a wrong type, or lacks one.
     BadRequest,
     /// A `type` that the server does not know, or none.
@@ -168,6 +199,7 @@ impl ErrorCode {
     /// As spelled on the wire.
     pub const fn text(self) -> &'static str {
         match self {
+            Self::BadJson => "bad_json",
             Self::BadRequest => "bad_request",
             Self::UnknownType => "unknown_type",
             Self::TooLarge => "too_large",

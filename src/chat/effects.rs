@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::command::{Command, ErrorCode};
-use super::ids::{ConnId, RoomKey, Ticket, UserId};
+use super::ids::{ConnId, Millis, RoomKey, Ticket, UserId};
 use super::message::{Draft, Line, Message};
 use super::names::RoomName;
 
@@ -26,6 +26,13 @@ pub enum Event<'a> {
         /// Random bits: they become the user's id and a guest's name.
         secret: [u8; 16],
     },
+    /// A `chinwag.v1` connection was upgraded; its `hello` must come.
+    Connected {
+        /// Which.
+        conn: ConnId,
+        /// Random bits: they become the user's id and a guest's name, if it is somebody new.
+        secret: [u8; 16],
+    },
     /// A client asked for something.
     Heard {
         /// On which connection.
@@ -37,6 +44,8 @@ pub enum Event<'a> {
     Closed {
         /// Which.
         conn: ConnId,
+        /// The peer said goodbye with 1000, or was told one of our final codes (45xx): it does not mean to come back.
+        for_good: bool,
     },
     /// An outbox that was asked for by [`Effects::watches`] has room again.
     Drained {
@@ -60,11 +69,15 @@ pub enum Request {
         room: RoomKey,
         /// Its name.
         name: RoomName,
+        /// Only if it is kept; else the answer is [`ErrorCode::NoSuchUser`]. For the stream of a user who is away.
+        must_exist: bool,
     },
     /// The room's number is free again. Comes after all its requests were answered.
     Unload {
         /// Which.
         room: RoomKey,
+        /// The time, milliseconds since 1970: a user's stream is kept for 30 days from here.
+        wall_ms: Millis,
     },
     /// Store lines, all or none.
     Append {
@@ -102,7 +115,7 @@ pub struct Part {
     pub newest_first: bool,
     /// At most so many lines.
     pub lines_max: u32,
-    /// Stop before the text of the messages passes so many bytes.
+    /// Stop before the text of the messages, as JSON spells it, passes so many bytes.
     pub bytes_max: usize,
 }
 
@@ -199,8 +212,12 @@ pub enum CloseReason {
     Overloaded,
     /// 4002: does not read what it is sent.
     SlowReader,
-    /// 4003: nothing was heard.
+    /// 4001: the server goes away, to a client that knows how to resume.
+    Drain,
+    /// 4003: nothing was heard, or no `hello`.
     Silent,
+    /// 4500: another connection of the same user took over.
+    Replaced,
 }
 
 impl CloseReason {
@@ -214,7 +231,9 @@ impl CloseReason {
             Self::TooLarge => 1009,
             Self::Overloaded => 1013,
             Self::SlowReader => 4002,
+            Self::Drain => 4001,
             Self::Silent => 4003,
+            Self::Replaced => 4500,
         })
     }
 
@@ -228,10 +247,15 @@ impl CloseReason {
             Self::TooLarge => "message too large",
             Self::Overloaded => "overloaded, try again later",
             Self::SlowReader => "slow reader",
+            Self::Drain => "server going away, come back and resume",
             Self::Silent => "nothing heard",
+            Self::Replaced => "replaced by another connection",
         }
     }
 }
+
+/// A list of readers that grew past this for one turn is given back after it.
+const READERS_KEPT: usize = 1 << 16;
 
 /// What should be done: filled by [`Chat::handle`](super::Chat::handle), emptied by the engine.
 #[derive(Debug, Default)]
@@ -292,6 +316,7 @@ impl Effects {
         self.turn += 1;
         self.deliveries.clear();
         self.readers.clear();
+        self.readers.shrink_to(READERS_KEPT);
         self.closes.clear();
         self.watches.clear();
     }

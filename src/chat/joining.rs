@@ -1,8 +1,7 @@
-//! Coming into a room, catching up there, and going.
+//! Coming into a room.
 //!
 //! Whoever comes waits until the room is loaded; with a position, also until the store has said whether the position is
-//! good. A reader who has lines to catch up with gets none by fan-out: it is fed a page at a time, as its outbox drains,
-//! and becomes live in the turn in which it has all that was answered.
+//! good. What a reader then has to catch up with is `catching_up`'s.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,19 +12,21 @@ use super::ids::{ConnId, Now, RoomKey};
 use super::message::{Joined, Line, Message, Notice, Recovery};
 use super::names::{Name, RoomName};
 use super::presence::Way;
-use super::retries::Place;
+use super::private::{NO_SUCH_USER, Post};
 use super::rooms::Member;
 use super::tickets::Pending;
-use super::users::{CatchingUp, Membership, UserKey, Waiting};
+use super::users::{CatchingUp, Dialect, Membership, Reader, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
-/// A wish to come in.
+/// What somebody waits for a room with.
 #[derive(Debug)]
 pub(super) enum Join {
     /// A plain connection's own room; the fault is what was wrong with the name that it asked for.
     Path { fault: Option<Fault> },
-    /// By `join`.
-    Asked { begin: Begin, reference: Option<Box<str>> },
+    /// By `join`, or (`hello`) because the user is to be there.
+    Asked { begin: Begin, hello: bool, reference: Option<Box<str>> },
+    /// Not to come in: a private message for the stream of somebody who is away.
+    Post(Box<Post>),
 }
 
 /// Where to begin; [`command::From`] that can be kept.
@@ -36,20 +37,28 @@ pub(super) enum Begin {
     Position { epoch: Box<str>, seq: u64, time_ms: Option<u64> },
 }
 
+impl From<command::From<'_>> for Begin {
+    fn from(from: command::From<'_>) -> Self {
+        match from {
+            command::From::Live | command::From::Last(0) => Self::Live,
+            command::From::Last(lines) => Self::Last(lines),
+            command::From::Position { epoch, seq, time_ms } => Self::Position { epoch: (*epoch).into(), seq, time_ms },
+        }
+    }
+}
+
 /// A position that the store looks at.
 #[derive(Debug)]
 pub(super) struct JoinAt {
-    room: RoomKey,
+    pub(super) room: RoomKey,
     seq: u64,
     time_ms: Option<u64>,
-    reference: Option<Box<str>>,
+    pub(super) hello: bool,
+    pub(super) reference: Option<Box<str>>,
 }
 
 /// Letters of a guest's name at most: the random bits of a secret fill that many.
 const GUEST_LETTERS_MAX: usize = 25;
-
-/// Lines in one page at most, so that a page of empty lines is no larger than one of long ones.
-const PAGE_LINES_MAX: u32 = 128;
 
 impl Chat {
     /// A plain connection comes, under the name that it asked for or a guest's.
@@ -69,12 +78,12 @@ impl Chat {
             Some(Err(fault)) => (None, Some(fault)),
         };
         let name = wished.unwrap_or_else(|| self.guest_name(seed));
-        let user = self.users.add(id, name, conn);
+        let user = self.users.add(id, name, Dialect::Plain, conn);
         self.go(now, user, room, Join::Path { fault }, effects);
     }
 
     /// A name that nobody has; longer than usual where the short ones are taken.
-    fn guest_name(&self, seed: u128) -> Name {
+    pub(super) fn guest_name(&self, seed: u128) -> Name {
         (4..=GUEST_LETTERS_MAX)
             .map(|letters| Name::guest(seed, letters))
             .find(|name| self.users.by_name(&name.key()).is_none())
@@ -92,30 +101,42 @@ impl Chat {
             self.tell_joined(asker.conn, key, Recovery::Fresh, asker.reference, effects);
             return;
         }
-        if self.users[asker.user].rooms.len() >= self.limits.rooms_per_user_max {
-            let fault = Fault {
-                code: ErrorCode::RoomLimit,
-                message: format!("one can be in {} rooms; leave one first", self.limits.rooms_per_user_max).into(),
-            };
-            return asker.refuse(fault, subject, effects);
+        let user = &self.users[asker.user];
+        if user.rooms.len() - usize::from(user.has_stream()) >= self.limits.rooms_per_user_max {
+            return asker.refuse(self.room_limit(), subject, effects);
         }
-        let begin = match from {
-            command::From::Live | command::From::Last(0) => Begin::Live,
-            command::From::Last(lines) => Begin::Last(lines),
-            command::From::Position { epoch, seq, time_ms } => Begin::Position { epoch: (*epoch).into(), seq, time_ms },
-        };
+        let begin = Begin::from(from);
         if !matches!(begin, Begin::Live) {
             effects.cost_tokens += 4;
         }
-        self.go(now, asker.user, name, Join::Asked { begin, reference: asker.reference }, effects);
+        self.go(now, asker.user, name, Join::Asked { begin, hello: false, reference: asker.reference }, effects);
+    }
+
+    pub(super) fn room_limit(&self) -> Fault {
+        let message = format!("one can be in {} rooms; leave one first", self.limits.rooms_per_user_max);
+        Fault { code: ErrorCode::RoomLimit, message: message.into() }
+    }
+
+    /// Lets a user who said `hello` into the rooms that are left, until one must be waited for.
+    pub(super) fn arrive_next(&mut self, now: Now, user: UserKey, effects: &mut Effects) {
+        while self.users[user].waiting.is_none()
+            && let Some((room, begin)) = self.users[user].arrivals.pop_front()
+        {
+            self.go(now, user, room, Join::Asked { begin, hello: true, reference: None }, effects);
+        }
+        if self.users[user].waiting.is_none() {
+            self.users[user].quiet = false;
+        }
     }
 
     /// Goes into a room, or waits until it is loaded.
-    fn go(&mut self, now: Now, user: UserKey, name: RoomName, join: Join, effects: &mut Effects) {
+    pub(super) fn go(&mut self, now: Now, user: UserKey, name: RoomName, join: Join, effects: &mut Effects) {
         let room = self.rooms.by_name(&name).unwrap_or_else(|| {
-            let room = self.rooms.add(name.clone());
-            let ticket = self.tickets.issue(Pending::Load { room });
-            effects.requests.push(Request::Load { ticket, room, name });
+            let room = self.rooms.add(name);
+            // Somebody of `chinwag.v1` who is here has a stream, if only in a moment.
+            let has_stream = |id| self.users.by_id(id).is_some_and(|user| self.users[user].has_stream());
+            let must_exist = matches!(&join, Join::Post(post) if !has_stream(post.to));
+            self.load(room, must_exist, effects);
             room
         });
         if self.rooms[room].epoch.is_some() {
@@ -124,6 +145,12 @@ impl Chat {
             self.rooms[room].waiters.push(user);
             self.users[user].waiting = Some(Waiting::Load { room, join });
         }
+    }
+
+    fn load(&mut self, room: RoomKey, must_exist: bool, effects: &mut Effects) {
+        let ticket = self.tickets.issue(Pending::Load { room });
+        let name = self.rooms[room].name.clone();
+        effects.requests.push(Request::Load { ticket, room, name, must_exist });
     }
 
     pub(super) fn loaded(&mut self, now: Now, room: RoomKey, epoch: Arc<str>, newest: u64, effects: &mut Effects) {
@@ -136,31 +163,53 @@ impl Chat {
                 Some(Waiting::Load { join, .. }) => self.arrive(now, user, room, join, effects),
                 other => panic!("{user:?} waits for a room with {other:?}"),
             }
+            self.arrive_next(now, user, effects);
         }
-        self.unload_if_empty(room, effects);
+        self.unload_if_idle(now, room, effects);
     }
 
-    pub(super) fn not_loaded(&mut self, room: RoomKey, code: ErrorCode, effects: &mut Effects) {
-        let room = self.rooms.remove(room);
-        for user in room.waiters {
+    pub(super) fn not_loaded(&mut self, now: Now, room: RoomKey, code: ErrorCode, effects: &mut Effects) {
+        let mut here = self.rooms.remove(room);
+        let name = here.name.clone();
+        let subject = Subject { room: Some(name.shown()), id: None };
+        let mut owner = None;
+        for user in here.waiters.drain(..) {
             let conn = self.users[user].conn.expect("whoever lost the connection does not wait");
             match self.users[user].waiting.take() {
-                Some(Waiting::Load { join: Join::Path { .. }, .. }) => {
-                    effects.closes.push((conn, CloseReason::Overloaded));
+                Some(Waiting::Load { join: Join::Post(post), .. }) => {
+                    let fault = if code == ErrorCode::NoSuchUser { NO_SUCH_USER } else { unavailable(code) };
+                    post.refuse(user, conn, fault, effects);
                 }
-                Some(Waiting::Load { join: Join::Asked { reference, .. }, .. }) => {
-                    let asker = Asker { user, conn, reference };
-                    asker.refuse(unavailable(code), Subject { room: Some(&room.name), id: None }, effects);
+                // The stream was only looked for; its owner came meanwhile, and it may be made.
+                waiting @ Some(Waiting::Load { .. }) if code == ErrorCode::NoSuchUser => {
+                    self.users[user].waiting = waiting;
+                    owner = Some(user);
                 }
+                Some(Waiting::Load { join: Join::Asked { reference, hello, .. }, .. })
+                    if !(hello && name.is_stream()) =>
+                {
+                    Asker { user, conn, reference }.refuse(unavailable(code), subject, effects);
+                    self.arrive_next(now, user, effects);
+                }
+                // Without a room of its own, or its stream, a connection is of no use.
+                Some(Waiting::Load { .. }) => effects.closes.push((conn, CloseReason::Overloaded)),
                 other => panic!("{user:?} waits for a room with {other:?}"),
             }
+        }
+        if let Some(owner) = owner {
+            let again = self.rooms.add(name);
+            self.rooms[again].waiters.push(owner);
+            if let Some(Waiting::Load { room, .. }) = &mut self.users[owner].waiting {
+                *room = again;
+            }
+            self.load(again, false, effects);
         }
     }
 
     /// The room is there: goes in, or has the position looked at first.
     fn arrive(&mut self, now: Now, user: UserKey, room: RoomKey, join: Join, effects: &mut Effects) {
         let conn = self.users[user].conn.expect("whoever lost the connection does not arrive");
-        let (begin, reference) = match join {
+        let (begin, hello, reference) = match join {
             Join::Path { fault } => {
                 self.enter(now, user, conn, room, None, effects);
                 self.users[user].welcomed = true;
@@ -171,7 +220,8 @@ impl Chat {
                 }
                 return;
             }
-            Join::Asked { begin, reference } => (begin, reference),
+            Join::Asked { begin, hello, reference } => (begin, hello, reference),
+            Join::Post(post) => return self.post(now, user, conn, Some(room), *post, effects),
         };
         let here = &self.rooms[room];
         let newest = here.newest;
@@ -184,7 +234,7 @@ impl Chat {
             Begin::Position { epoch, .. } if here.epoch.as_deref() != Some(&*epoch) => (Recovery::Epoch, None),
             Begin::Position { seq, .. } if seq > newest => (Recovery::Ahead, None),
             Begin::Position { seq, time_ms, .. } => {
-                let join = JoinAt { room, seq, time_ms, reference };
+                let join = JoinAt { room, seq, time_ms, hello, reference };
                 self.probe(user, join, effects);
                 return;
             }
@@ -199,26 +249,29 @@ impl Chat {
         let part = Part { seqs: (join.seq.max(1), u64::MAX), newest_first: false, lines_max: 1, bytes_max: 0 };
         self.rooms[room].waiters.push(user);
         self.users[user].waiting = Some(Waiting::Answer);
-        self.fetch(user, room, part, Pending::Probe { user, join }, effects);
+        let visit = self.users[user].visit;
+        self.fetch(user, room, part, Pending::Probe { user, visit, join }, effects);
     }
 
     /// The store told what there is at a position.
+    #[expect(clippy::too_many_arguments, reason = "the request's parts and the answer's, each used once")]
     pub(super) fn probed(
         &mut self,
         now: Now,
         user: UserKey,
+        conn: Option<ConnId>,
         join: JoinAt,
         first: Option<&Arc<Line>>,
         oldest: u64,
         effects: &mut Effects,
     ) {
-        let JoinAt { room, seq, time_ms, reference } = join;
-        self.rooms[room].waiters.retain(|&waiter| waiter != user);
-        self.users[user].waiting = None;
-        let Some(conn) = self.users[user].conn else {
-            self.unload_if_empty(room, effects);
+        let JoinAt { room, seq, time_ms, reference, .. } = join;
+        self.rooms[room].stop_waiting(user);
+        let Some(conn) = conn else {
+            self.unload_if_idle(now, room, effects);
             return;
         };
+        self.users[user].waiting = None;
         let newest = self.rooms[room].newest;
         // The store may know of more than it has answered.
         let oldest = oldest.min(newest + 1);
@@ -234,8 +287,10 @@ impl Chat {
         let catching_up = (next <= newest).then_some(CatchingUp { next, fetching: false, hole_counts: true });
         self.enter(now, user, conn, room, catching_up, effects);
         self.tell_joined(conn, room, recovery, reference, effects);
+        self.arrive_next(now, user, effects);
     }
 
+    /// Becomes a member; or, if the user is one, reads on from where it says.
     fn enter(
         &mut self,
         now: Now,
@@ -249,16 +304,26 @@ impl Chat {
         if !live {
             effects.watches.push(conn);
         }
+        let reader = catching_up.map_or(Reader::Live, |reader| Reader::CatchingUp(Box::new(reader)));
         let here = &mut self.rooms[room];
-        let membership = Membership { room, place: here.members.len() as u32, catching_up: catching_up.map(Box::new) };
-        let who = &mut self.users[user];
-        here.members.push(Member { user, conn: Some(conn), live, takes_binary: who.takes_binary });
         here.part_audience();
-        who.rooms.push(membership);
-        self.tell_move(now, room, user, Way::In, effects);
+        let who = &mut self.users[user];
+        if let Some(membership) = who.membership_mut(room) {
+            membership.reader = reader;
+            let member = &mut here.members[membership.place as usize];
+            member.conn = Some(conn);
+            member.live = live;
+            return;
+        }
+        let (takes_binary, dialect) = (who.takes_binary, who.dialect);
+        who.rooms.push(Membership { room, place: here.members.len() as u32, reader });
+        here.members.push(Member { user, conn: Some(conn), live, takes_binary, dialect });
+        if !self.users[user].quiet {
+            self.tell_move(now, room, user, Way::In, effects);
+        }
     }
 
-    fn tell_joined(
+    pub(super) fn tell_joined(
         &mut self,
         conn: ConnId,
         room: RoomKey,
@@ -277,169 +342,6 @@ impl Chat {
             reference,
         };
         effects.reply(conn, Message::Joined(Box::new(joined)));
-    }
-
-    /// Fetches the next page for a reader whose outbox has room: of the first room in which it catches up.
-    pub(super) fn feed(&mut self, user: UserKey, effects: &mut Effects) {
-        let behind = self.users[user].rooms.iter_mut().find_map(|membership| {
-            let room = membership.room;
-            membership.catching_up.as_mut().map(|reader| (room, reader))
-        });
-        let Some((room, reader)) = behind.filter(|(_, reader)| !reader.fetching) else { return };
-        reader.fetching = true;
-        let part = Part {
-            seqs: (reader.next, u64::MAX),
-            newest_first: false,
-            lines_max: PAGE_LINES_MAX,
-            bytes_max: self.limits.page_bytes_max,
-        };
-        self.fetch(user, room, part, Pending::Page { user, room }, effects);
-    }
-
-    /// A page came.
-    pub(super) fn fed(
-        &mut self,
-        user: UserKey,
-        room: RoomKey,
-        mut lines: Vec<Arc<Line>>,
-        oldest: u64,
-        effects: &mut Effects,
-    ) {
-        let newest = self.rooms[room].newest;
-        let Some(conn) = self.users[user].conn else { return };
-        let membership = self.users[user].membership_mut(room).expect("nobody leaves while a page is fetched");
-        let place = membership.place as usize;
-        let reader = membership.catching_up.as_mut().expect("only its own pages make a reader live");
-        reader.fetching = false;
-        // What the store has not answered is handed to whoever is live when it does.
-        lines.retain(|line| line.seq <= newest);
-        let first = lines.first().map_or(oldest.min(newest + 1), |line| line.seq);
-        let hole = (first > reader.next && reader.hole_counts).then(|| (reader.next, first - 1));
-        reader.next = lines.last().map_or(first.max(reader.next), |line| line.seq + 1);
-        reader.hole_counts = true;
-        if reader.next > newest {
-            membership.catching_up = None;
-            let here = &mut self.rooms[room];
-            here.members[place].live = true;
-            here.part_audience();
-        }
-        if let Some((from, to)) = hole {
-            self.tell_joined(conn, room, Recovery::Trimmed { from, to }, None, effects);
-        }
-        if !lines.is_empty() {
-            effects.reply(conn, Message::Page(lines));
-        }
-        if self.users[user].rooms.iter().any(|membership| membership.catching_up.is_some()) {
-            effects.watches.push(conn);
-        }
-    }
-
-    /// The store could not read what was asked for.
-    pub(super) fn not_fetched(&mut self, pending: Pending, code: ErrorCode, effects: &mut Effects) {
-        let (user, room, reference) = match pending {
-            Pending::Probe { user, join } => {
-                self.rooms[join.room].waiters.retain(|&waiter| waiter != user);
-                (user, join.room, join.reference)
-            }
-            Pending::History { user, room, reference, .. } => (user, room, reference),
-            Pending::Page { user, .. } => {
-                // It would have a hole, or wait for ever: let it come back and resume.
-                let conn = self.users[user].conn;
-                effects.closes.extend(conn.map(|conn| (conn, CloseReason::Overloaded)));
-                return;
-            }
-            pending @ (Pending::Load { .. } | Pending::Line { .. }) => panic!("{pending:?} is no reading"),
-        };
-        self.users[user].waiting = None;
-        if let Some(conn) = self.users[user].conn {
-            let subject = Subject { room: Some(&self.rooms[room].name), id: None };
-            Asker { user, conn, reference }.refuse(unavailable(code), subject, effects);
-        }
-        self.unload_if_empty(room, effects);
-    }
-
-    pub(super) fn fetch(&mut self, user: UserKey, room: RoomKey, part: Part, why: Pending, effects: &mut Effects) {
-        self.users[user].outstanding += 1;
-        let ticket = self.tickets.issue(why);
-        effects.requests.push(Request::Fetch { ticket, room, part });
-    }
-
-    pub(super) fn leave(&mut self, now: Now, asker: Asker, room: &str, effects: &mut Effects) {
-        let key = match self.room_of(asker.user, Some(room)) {
-            Ok(key) => key,
-            Err(fault) => return asker.refuse(fault, Subject { room: Some(room), id: None }, effects),
-        };
-        let user = &mut self.users[asker.user];
-        if user.outstanding > 0 {
-            user.waiting = Some(Waiting::Leave { room: key, reference: asker.reference });
-            return;
-        }
-        self.leave_now(now, asker.user, asker.conn, key, asker.reference, effects);
-    }
-
-    pub(super) fn leave_now(
-        &mut self,
-        now: Now,
-        user: UserKey,
-        conn: ConnId,
-        room: RoomKey,
-        reference: Option<Box<str>>,
-        effects: &mut Effects,
-    ) {
-        let name = self.rooms[room].name.clone();
-        self.exit(now, user, room, effects);
-        effects.reply(conn, Message::Left { room: name, reference });
-    }
-
-    /// The connection ended: the user departs, at the latest when the store has answered all it was asked.
-    pub(super) fn lose(&mut self, now: Now, user: UserKey, effects: &mut Effects) {
-        self.users.disconnect(user);
-        for membership in &self.users[user].rooms {
-            let room = &mut self.rooms[membership.room];
-            room.members[membership.place as usize].conn = None;
-            room.part_audience();
-        }
-        if let Some(Waiting::Load { room, .. }) = self.users[user].waiting.take() {
-            self.rooms[room].waiters.retain(|&waiter| waiter != user);
-        }
-        if self.users[user].outstanding == 0 {
-            self.depart(now, user, effects);
-        }
-    }
-
-    /// Takes a user out of all rooms and frees the name.
-    pub(super) fn depart(&mut self, now: Now, user: UserKey, effects: &mut Effects) {
-        while let Some(membership) = self.users[user].rooms.last() {
-            self.exit(now, user, membership.room, effects);
-        }
-        let user = self.users.remove(user);
-        self.retries.forget(&Place::Private(user.id));
-    }
-
-    fn exit(&mut self, now: Now, user: UserKey, room: RoomKey, effects: &mut Effects) {
-        let rooms = &mut self.users[user].rooms;
-        let which = rooms.iter().position(|membership| membership.room == room).expect("only members leave");
-        let place = rooms.remove(which).place;
-        let here = &mut self.rooms[room];
-        here.members.swap_remove(place as usize);
-        here.part_audience();
-        if let Some(moved) = here.members.get(place as usize) {
-            let membership = self.users[moved.user].membership_mut(room).expect("a member knows the room");
-            membership.place = place;
-        }
-        self.tell_move(now, room, user, Way::Out, effects);
-        self.unload_if_empty(room, effects);
-    }
-
-    fn unload_if_empty(&mut self, room: RoomKey, effects: &mut Effects) {
-        let here = &self.rooms[room];
-        let Some(epoch) = &here.epoch else { return };
-        if here.members.is_empty() && here.waiters.is_empty() {
-            self.retries.room_unloaded(&here.name, epoch);
-            self.telling.forget(room);
-            self.rooms.remove(room);
-            effects.requests.push(Request::Unload { room });
-        }
     }
 }
 

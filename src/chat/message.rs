@@ -20,9 +20,23 @@ pub struct Draft {
     pub id: Option<Arc<str>>,
     /// The text.
     pub message: Arc<str>,
+    /// Of a private message: the name of the one it went to.
+    pub to: Option<Name>,
 }
 
-/// A line of a room: stored, and with its place.
+impl Draft {
+    /// Bytes of the text as JSON spells it, at most: a control character becomes six, a quote or a backslash two.
+    pub fn spelled_bytes(&self) -> usize {
+        let spelled = |byte| match byte {
+            0..0x20 => 6,
+            b'"' | b'\\' => 2,
+            _ => 1,
+        };
+        self.message.bytes().map(spelled).sum()
+    }
+}
+
+/// A line of a room, or of a user's private stream: stored, and with its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// The room.
@@ -36,13 +50,15 @@ pub struct Line {
 /// One frame for clients, or (`Page`) several in a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// `chat`: a stored line.
+    /// `welcome`: the answer to a `hello`.
+    Welcome(Box<Welcome>),
+    /// `chat`, or `private` in a user's own stream: a stored line.
     Line(Arc<Line>),
-    /// Stored lines one after the other, each a `chat` frame of its own: a reader catches up.
+    /// Stored lines one after the other, each a frame of its own: a reader catches up.
     Page(Vec<Arc<Line>>),
     /// A relayed binary message.
     Binary(Box<[u8]>),
-    /// `private`: the sender's own copy.
+    /// `private`: the own copy of a sender who has no stream.
     Private {
         /// Who said it.
         user: UserId,
@@ -59,7 +75,7 @@ pub enum Message {
     Ack {
         /// The client's own number for the line.
         id: Arc<str>,
-        /// The room; `None` for a private message (`@me`).
+        /// The room, or the sender's stream; `None` for a private message of a sender who has none.
         room: Option<RoomName>,
         /// Its place, if it is stored.
         seq: Option<u64>,
@@ -110,7 +126,7 @@ pub enum Message {
         /// How many are present now.
         online: u32,
     },
-    /// `user_rename`, to the one who asked for it.
+    /// `user_rename`, to the one who asked for it and to `chinwag.v1` members.
     Renamed {
         /// Who.
         user: UserId,
@@ -120,6 +136,15 @@ pub enum Message {
         to: Name,
         /// The request's `ref`.
         reference: Option<Box<str>>,
+    },
+    /// `typing`, to `chinwag.v1` members.
+    Typing {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        user: UserId,
+        /// By which name.
+        name: Name,
     },
     /// `presence`.
     Presence {
@@ -145,6 +170,29 @@ pub enum Message {
     Error(Box<ErrorReply>),
     /// `system`.
     System(Notice),
+}
+
+/// The answer to a `hello`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Welcome {
+    /// Proves who the user is, next time.
+    pub session: Box<str>,
+    /// Who the user is.
+    pub user: UserId,
+    /// By which name.
+    pub name: Name,
+    /// Whether the user was still present.
+    pub resumed: bool,
+    /// After how much silence a client should ping, in milliseconds.
+    pub heartbeat_ms: Millis,
+    /// The longest WebSocket message from a client.
+    pub message_bytes_max: usize,
+    /// The longest name.
+    pub name_chars_max: usize,
+    /// Rooms that a user may be in.
+    pub rooms_max: usize,
+    /// The `hello`'s `ref`.
+    pub reference: Option<Box<str>>,
 }
 
 /// The answer to a `join`.

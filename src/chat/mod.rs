@@ -9,8 +9,9 @@
 //! the acknowledgement to its sender. What the core does not know before the store says it is a line's place.
 //!
 //! In reading order: [`ids`], [`names`], [`command`] (what is asked), [`message`] (what is told), [`effects`] (what goes
-//! in and out); then `users`, `rooms`, `joining` (coming, catching up, going), `speaking` (lines, private messages,
-//! binary, typing), `asking` (who, history, names), `presence` (large rooms), `retries` and `tickets`.
+//! in and out); then `users`, `rooms`, `greeting` (`hello`, being away, taking over) and `session`, `joining`,
+//! `catching_up`, `leaving`, `speaking` (lines, binary, typing), `private`, `asking` (who, history, names), `presence`
+//! (large rooms), `retries` and `tickets`.
 
 pub mod command;
 pub mod effects;
@@ -19,10 +20,15 @@ pub mod message;
 pub mod names;
 
 mod asking;
+mod catching_up;
+mod greeting;
 mod joining;
+mod leaving;
 mod presence;
+mod private;
 mod retries;
 mod rooms;
+mod session;
 mod speaking;
 mod tickets;
 mod users;
@@ -33,9 +39,11 @@ pub use ids::{ConnId, Millis, Now, RoomKey, Ticket, UserId};
 pub use message::{Draft, Line, Message, Notice};
 pub use names::{Name, NameKey, RoomName};
 
+use greeting::Absent;
 use presence::Telling;
 use retries::Retries;
 use rooms::Rooms;
+use session::Sealer;
 use tickets::{Pending, Tickets};
 use users::{UserKey, Users, Waiting};
 
@@ -54,6 +62,18 @@ pub struct Limits {
     pub dedup_room_max: usize,
     /// Lines in all rooms among which a retry is found (4 million, some 200 MB; the idle rooms' go first).
     pub dedup_max: usize,
+    /// How long a `chinwag.v1` connection may take to say `hello`, in milliseconds (10 s).
+    pub hello_ms: Millis,
+    /// How long a user who lost the connection stays present, in milliseconds (30 s: a tunnel, or a page's reload).
+    pub grace_ms: Millis,
+    /// Users who may be away at a time (as many as connections, 20,000); past it, who is away longest goes early.
+    pub away_max: usize,
+    /// Rooms that users who are away may be in, all together (25,000, a quarter of all rooms: each keeps its rooms loaded).
+    pub away_rooms_max: usize,
+    /// Told in `welcome`: after how much silence a client should ping (25 s: 5 s before the server does).
+    pub heartbeat_ms: Millis,
+    /// Told in `welcome`: the longest message that the engine lets through (64 KiB).
+    pub message_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -65,6 +85,12 @@ impl Default for Limits {
             page_bytes_max: 32 * 1024,
             dedup_room_max: 10_000,
             dedup_max: 4_000_000,
+            hello_ms: 10_000,
+            grace_ms: 30_000,
+            away_max: 20_000,
+            away_rooms_max: 25_000,
+            heartbeat_ms: 25_000,
+            message_bytes_max: 65_536,
         }
     }
 }
@@ -78,12 +104,16 @@ pub struct Chat {
     tickets: Tickets,
     retries: Retries,
     telling: Telling,
+    absent: Absent,
+    sealer: Sealer,
+    /// When the first event came: the start, as far as the core can tell.
+    started: Option<Now>,
 }
 
 /// How much there is of what should be gone when everybody has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Users, those among them whose connection ended and whose last lines the store has not answered.
+    /// Users, those among them who are away: in their grace, or until the store has answered their last lines.
     pub users: usize,
     /// Names that are taken.
     pub names: usize,
@@ -98,14 +128,20 @@ pub struct Usage {
 }
 
 impl Chat {
-    /// Nobody, nowhere. `key` is random: it keys the hashes by which retries are found.
-    pub fn new(limits: Limits, key: [u8; 16]) -> Self {
+    /// Nobody, nowhere. `key` is random: sessions are sealed with it, and the hashes by which retries are found are
+    /// keyed by it. Under the same key, earlier sessions are good.
+    pub fn new(limits: Limits, key: [u8; 32]) -> Self {
+        let mut retries_key = [0; 16];
+        retries_key.copy_from_slice(&key[..16]);
         Self {
             users: Users::default(),
             rooms: Rooms::default(),
             tickets: Tickets::default(),
-            retries: Retries::new(key, limits.dedup_room_max, limits.dedup_max),
+            retries: Retries::new(retries_key, limits.dedup_room_max, limits.dedup_max),
             telling: Telling::default(),
+            absent: Absent::default(),
+            sealer: Sealer::new(&key),
+            started: None,
             limits,
         }
     }
@@ -115,26 +151,31 @@ impl Chat {
     /// A connection that [is held](Self::is_held) must not be heard until it is released. An event for a connection
     /// that is not known (any more) is ignored.
     pub fn handle(&mut self, now: Now, event: Event<'_>, effects: &mut Effects) {
+        self.started.get_or_insert(now);
         match event {
             Event::Opened { conn, room, name, secret } => self.open(now, conn, room, name, secret, effects),
-            Event::Heard { conn, command } => {
-                if let Some(user) = self.users.by_conn(conn) {
+            Event::Connected { conn, secret } => self.connect(now, conn, secret),
+            Event::Heard { conn, command } => match self.users.by_conn(conn) {
+                Some(user) => {
                     debug_assert!(self.users[user].waiting.is_none(), "{conn:?} is held and was heard");
                     self.hear(now, user, conn, command, effects);
                 }
-            }
-            Event::Closed { conn } => {
-                if let Some(user) = self.users.by_conn(conn) {
-                    self.lose(now, user, effects);
-                }
-            }
+                None => self.hear_stranger(now, conn, command, effects),
+            },
+            Event::Closed { conn, for_good } => match self.users.by_conn(conn) {
+                Some(user) => self.lose(now, user, for_good, effects),
+                None => self.lose_stranger(conn),
+            },
             Event::Drained { conn } => {
                 if let Some(user) = self.users.by_conn(conn) {
                     self.feed(user, effects);
                 }
             }
             Event::Completed(completion) => self.complete(now, completion, effects),
-            Event::Tick => self.tell_crowds(now, effects),
+            Event::Tick => {
+                self.tell_crowds(now, effects);
+                self.end_waits(now, effects);
+            }
         }
         #[cfg(debug_assertions)]
         self.check_cheaply();
@@ -142,7 +183,7 @@ impl Chat {
 
     /// When an [`Event::Tick`] is due at the latest, on the monotonic clock.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.telling.next_deadline()
+        self.telling.next_deadline().into_iter().chain(self.absent.next_deadline()).min()
     }
 
     /// Whether an answer is awaited before the next request of this connection may be heard: what a room's loading or
@@ -164,7 +205,7 @@ impl Chat {
             rooms: self.rooms.len(),
             members: self.rooms.members_len(),
             tickets: self.tickets.len(),
-            deadlines: self.telling.len(),
+            deadlines: self.telling.len() + self.absent.len(),
         }
     }
 
@@ -174,8 +215,12 @@ impl Chat {
         let reference = reference.map(|text| Box::from(&*text));
         let asker = Asker { user, conn, reference };
         match ask {
+            Ask::Hello(_) => {
+                let fault = Fault::new(ErrorCode::BadRequest, "`hello` comes once, first, and on `chinwag.v1` only");
+                asker.refuse(fault, Subject::default(), effects);
+            }
             Ask::Chat { room, message, id } => self.say(now, asker, room.as_deref(), &message, id.as_deref(), effects),
-            Ask::Private { to, message, id } => self.say_privately(asker, &to, &message, id.as_deref(), effects),
+            Ask::Private { to, message, id } => self.say_privately(now, asker, &to, &message, id.as_deref(), effects),
             Ask::Join { room, from } => self.join(now, asker, &room, from, effects),
             Ask::Leave { room } => self.leave(now, asker, &room, effects),
             Ask::Rename { name } => self.rename(asker, &name, effects),
@@ -184,7 +229,9 @@ impl Chat {
             Ask::Typing { room } => self.tell_typing(now, asker, room.as_deref(), effects),
             Ask::Ping { t } => effects.reply(conn, Message::Pong { t, reference: asker.reference }),
             Ask::Binary(bytes) => self.relay(asker, bytes, effects),
-            Ask::Wrong(fault) => asker.refuse(fault, Subject::default(), effects),
+            Ask::Wrong { fault, room, id } => {
+                asker.refuse(fault, Subject { room: room.as_deref(), id: id.as_deref() }, effects);
+            }
         }
     }
 
@@ -203,23 +250,28 @@ impl Chat {
             (Pending::Load { room }, Completion::Loaded { epoch, newest, .. }) => {
                 self.loaded(now, room, epoch, newest, effects);
             }
-            (Pending::Load { room }, Completion::Refused { code, .. }) => self.not_loaded(room, code, effects),
-            (Pending::Line { user, room, reference, ack }, Completion::Appended { lines, .. }) => {
-                self.appended(user, room, reference, ack, lines, effects);
+            (Pending::Load { room }, Completion::Refused { code, .. }) => self.not_loaded(now, room, code, effects),
+            (Pending::Line { user, line }, Completion::Appended { lines, .. }) => {
+                self.appended(now, user, *line, lines, effects);
             }
-            (Pending::Line { user, room, reference, ack }, Completion::Refused { code, .. }) => {
-                self.not_appended(user, room, reference, ack, code, effects);
+            (Pending::Line { user, line }, Completion::Refused { code, .. }) => {
+                self.not_appended(now, user, *line, code, effects);
             }
-            (Pending::Probe { user, join }, Completion::Fetched { lines, oldest, .. }) => {
-                self.probed(now, user, join, lines.first(), oldest, effects);
+            (Pending::Probe { user, visit, join }, Completion::Fetched { lines, oldest, .. }) => {
+                let conn = self.still_there(user, visit);
+                self.probed(now, user, conn, join, lines.first(), oldest, effects);
             }
-            (Pending::Page { user, room }, Completion::Fetched { lines, oldest, .. }) => {
-                self.fed(user, room, lines, oldest, effects);
+            (Pending::Page { user, visit, room }, Completion::Fetched { lines, oldest, .. }) => {
+                if let Some(conn) = self.still_there(user, visit) {
+                    self.fed(user, conn, room, lines, oldest, effects);
+                }
             }
-            (Pending::History { user, room, span, reference }, Completion::Fetched { lines, oldest, .. }) => {
-                self.tell_history(user, room, span, reference, lines, oldest, effects);
+            (Pending::History { user, visit, room, span, reference }, Completion::Fetched { lines, oldest, .. }) => {
+                if let Some(conn) = self.still_there(user, visit) {
+                    self.tell_history(user, conn, room, span, reference, lines, oldest, effects);
+                }
             }
-            (pending, Completion::Refused { code, .. }) => self.not_fetched(pending, code, effects),
+            (pending, Completion::Refused { code, .. }) => self.not_fetched(now, pending, code, effects),
             (pending, completion) => panic!("the store answered {pending:?} with {completion:?}"),
         }
         if let Some(user) = user {
@@ -228,16 +280,24 @@ impl Chat {
         }
     }
 
+    /// The connection on which the user asked, if it is still that one.
+    fn still_there(&self, user: UserKey, visit: u32) -> Option<ConnId> {
+        self.users[user].conn.filter(|_| self.users[user].visit == visit)
+    }
+
     /// Does what waited for the user's lines, once the last of them is answered.
     fn settle(&mut self, now: Now, user: UserKey, effects: &mut Effects) {
         if self.users[user].outstanding > 0 {
             return;
         }
         let Some(conn) = self.users[user].conn else {
-            self.depart(now, user, effects);
+            if self.users[user].grace_until_ms.is_none() {
+                self.depart(now, user, effects);
+            }
             return;
         };
         match self.users[user].waiting.take() {
+            Some(Waiting::Greeting(greeting)) => self.welcome(now, user, conn, *greeting, effects),
             Some(Waiting::Leave { room, reference }) => self.leave_now(now, user, conn, room, reference, effects),
             Some(Waiting::Rename { name, reference }) => self.rename_now(user, conn, name, reference, effects),
             other => self.users[user].waiting = other,
@@ -253,13 +313,15 @@ impl Chat {
         self.users.check();
         self.rooms.check(&self.users);
         for (user, _) in self.users.iter() {
-            assert!(self.users[user].rooms.len() <= self.limits.rooms_per_user_max, "too many rooms");
+            let streams = usize::from(self.users[user].has_stream());
+            assert!(self.users[user].rooms.len() <= self.limits.rooms_per_user_max + streams, "too many rooms");
         }
     }
 
     fn check_cheaply(&self) {
         assert!(self.users.names_len() == self.users.len(), "a name for each user");
         assert!(self.telling.len() <= self.rooms.len(), "at most one deadline a room");
+        assert!(self.absent.len() == 0 || self.absent.next_deadline().is_some(), "whoever is awaited has a deadline");
     }
 }
 

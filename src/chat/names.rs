@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::ids::UserId;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
@@ -38,6 +39,11 @@ impl Name {
             name = again;
         }
         None
+    }
+
+    /// A user's id as a name, for somebody whose name is not known.
+    pub fn of(user: UserId) -> Self {
+        Self(user.to_string().into())
     }
 
     /// The key that it is compared by.
@@ -102,6 +108,9 @@ fn is_allowed(char: char) -> bool {
         }
 }
 
+/// What clients call their own stream of private messages.
+pub const ME: &str = "@me";
+
 /// A room's name: 1 to 64 characters of letters, digits, `-`, `_` and `.`, all ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
@@ -115,6 +124,21 @@ impl RoomName {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         (1..=ROOM_NAME_CHARS_MAX).contains(&typed.len()).then_some(())?;
         typed.bytes().all(good).then(|| Self(typed.into()))
+    }
+
+    /// The name under which a user's private messages are kept: `@` and the user's id. Nobody can type it.
+    pub fn stream(user: UserId) -> Self {
+        Self(format!("@{user}").into())
+    }
+
+    /// Whether it is a user's stream and no room.
+    pub fn is_stream(&self) -> bool {
+        self.0.starts_with('@')
+    }
+
+    /// As clients know it: a user's stream is `@me` to that user.
+    pub fn shown(&self) -> &str {
+        if self.is_stream() { ME } else { &self.0 }
     }
 
     /// `lobby`: where everybody comes in whose path names no room.

@@ -5,7 +5,7 @@
 //! with one, 130,000–310,000 without). Two lines with one hash would be one line: at 4 million hashes the odds are
 //! below 1 in 10^12 a line, and nobody can aim for it without the key.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
@@ -133,7 +133,12 @@ impl Retries {
     pub(super) fn forget(&mut self, place: &Place) {
         if let Some(newest) = self.places.remove(place) {
             self.drop_hashes(&newest);
-            self.idle.retain(|other| other != place);
+            // Its entry in `idle` is void, and passed over. Looking for it would cost a walk each time; so they are swept
+            // out together, once they are as many as the good ones.
+            if self.idle.len() > 2 * self.places.len() + 64 {
+                let mut seen = HashSet::new();
+                self.idle.retain(|place| self.places.contains_key(place) && seen.insert(place.clone()));
+            }
         }
     }
 
@@ -231,6 +236,18 @@ mod tests {
         assert_eq!(retries.known(hash), Some(Known::Stored(1)));
         retries.room_loaded(&name, &"second".into());
         assert_eq!(retries.known(hash), None);
-        assert_eq!((retries.stored, retries.idle.len(), retries.places.len()), (0, 0, 0));
+        assert_eq!((retries.stored, retries.places.len()), (0, 0));
+    }
+
+    #[test]
+    fn places_that_come_and_go_leave_nothing() {
+        let mut retries = Retries::new([7; 16], 100, 100);
+        for round in 0..10_000_u32 {
+            let name = (round % 7).to_string();
+            let hash = retries.hash(user(1), &room(&name), "1");
+            retries.stored(hash, room(&name), 1);
+            retries.forget(&room(&name));
+        }
+        assert!(retries.idle.len() <= 64 && retries.known.is_empty(), "{} idle places", retries.idle.len());
     }
 }

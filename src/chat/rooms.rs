@@ -9,7 +9,7 @@ use slab::Slab;
 use super::effects::Effects;
 use super::ids::{ConnId, RoomKey};
 use super::names::RoomName;
-use super::users::{UserKey, Users};
+use super::users::{Dialect, Reader, UserKey, Users};
 
 /// A room that somebody is in, or waits for.
 #[derive(Debug)]
@@ -20,8 +20,10 @@ pub(super) struct Room {
     /// The newest `seq` that was answered.
     pub(super) newest: u64,
     pub(super) members: Vec<Member>,
-    /// Who joins when it is ready, in order.
+    /// Who joins, or writes, when it is ready or its position was looked at; in order.
     pub(super) waiters: Vec<UserKey>,
+    /// Lines on their way here from users who are not members: private ones, into this stream.
+    pub(super) incoming: u32,
     /// Joins and leaves that were not told yet.
     pub(super) untold: Untold,
     audience: Option<Audience>,
@@ -31,12 +33,13 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) user: UserKey,
-    /// `None` once the connection ended.
+    /// `None` while it is away, or has not said where it goes on.
     pub(super) conn: Option<ConnId>,
     /// Gets lines as they come (or else is fed).
     pub(super) live: bool,
     /// Gets binary messages.
     pub(super) takes_binary: bool,
+    pub(super) dialect: Dialect,
 }
 
 /// Joins and leaves of a large room, to be told together. A deadline is set while there are any.
@@ -74,6 +77,22 @@ impl Room {
             .note_readers(self.members.iter().filter(|member| member.user != except).filter_map(|member| member.conn))
     }
 
+    /// As [`others`](Self::others), but only those who understand `dialect`.
+    pub(super) fn others_of(&self, dialect: Dialect, except: UserKey, effects: &mut Effects) -> Range<u32> {
+        let others = self.members.iter().filter(|member| member.user != except && member.dialect == dialect);
+        effects.note_readers(others.filter_map(|member| member.conn))
+    }
+
+    /// The user does not wait for it any more.
+    pub(super) fn stop_waiting(&mut self, user: UserKey) {
+        self.waiters.retain(|&waiter| waiter != user);
+    }
+
+    /// Whether nobody is in it, waits for it, or writes to it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.waiters.is_empty() && self.incoming == 0
+    }
+
     /// Lines from here on must not move before what is handed over now: something was told, or is about to be, that
     /// depends on the room's state.
     pub(super) fn part_audience(&mut self) {
@@ -107,6 +126,7 @@ impl Rooms {
             newest: 0,
             members: Vec::new(),
             waiters: Vec::new(),
+            incoming: 0,
             untold: Untold::default(),
             audience: None,
         });
@@ -135,14 +155,15 @@ impl Rooms {
         for (key, room) in &self.slots {
             let key = RoomKey(key as u32);
             assert_eq!(self.by_name(&room.name), Some(key));
-            let idle = room.members.is_empty() && room.waiters.is_empty();
-            assert!(!idle || room.epoch.is_none(), "{} is idle and stays", room.name);
+            assert!(!room.is_idle() || room.epoch.is_none(), "{} is idle and stays", room.name);
             for (place, member) in room.members.iter().enumerate() {
                 let user = &users[member.user];
                 let membership = user.membership(key).expect("a member knows the room");
                 assert_eq!(membership.place as usize, place);
-                assert_eq!((member.conn, member.takes_binary), (user.conn, user.takes_binary));
-                assert_eq!(member.live, membership.catching_up.is_none());
+                let reads = !matches!(membership.reader, Reader::Away);
+                assert_eq!(member.conn, user.conn.filter(|_| reads), "{} in {}", user.name, room.name);
+                assert_eq!(member.live, matches!(membership.reader, Reader::Live));
+                assert_eq!((member.dialect, member.takes_binary), (user.dialect, user.takes_binary));
             }
         }
         let memberships: usize = users.iter().map(|(_, user)| user.rooms.len()).sum();

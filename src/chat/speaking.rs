@@ -1,4 +1,4 @@
-//! What users say: lines, private messages, binary messages, typing.
+//! What users say: lines, binary messages, typing.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use smallvec::{SmallVec, smallvec};
 
 use super::command::{ErrorCode, Fault};
 use super::effects::{Class, Effects, Request, Row};
-use super::ids::{Millis, Now, RoomKey, UserId};
+use super::ids::{Millis, Now, RoomKey};
 use super::joining::unavailable;
-use super::message::{Draft, Line, Message, Notice};
-use super::names::Name;
+use super::message::{Draft, ErrorReply, Line, Message, Notice};
+use super::private::PrivateDue;
 use super::retries::{Known, Place};
 use super::tickets::Pending;
-use super::users::UserKey;
+use super::users::{Dialect, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
 /// A further `typing` of a user in a room is not told for so long.
@@ -21,11 +21,23 @@ const TYPING_PAUSE_MS: Millis = 3_000;
 /// Handing a line to so many members costs its sender one more rate token.
 const MEMBERS_PER_TOKEN: u32 = 500;
 
+/// A line that is being stored, and what follows when it is.
+#[derive(Debug)]
+pub(super) struct LineDue {
+    /// Where its rows go; the sender's own room or stream first.
+    rooms: SmallVec<[RoomKey; 1]>,
+    reference: Option<Box<str>>,
+    ack: Option<AckDue>,
+    private: Option<PrivateDue>,
+}
+
 /// An acknowledgement that is owed when the line has its place.
 #[derive(Debug)]
-pub(super) struct AckDue {
+struct AckDue {
     id: Arc<str>,
     hash: u64,
+    /// Where it is looked for when it comes again.
+    place: Place,
     /// The `ref`s of retries that came while the line was in flight.
     retries: Vec<Option<Box<str>>>,
 }
@@ -46,153 +58,141 @@ impl Chat {
         };
         let here = &self.rooms[key];
         effects.cost_tokens += here.online() / MEMBERS_PER_TOKEN;
-        let user = self.users[asker.user].id;
-        let hash = id.map(|id| (id, self.retries.hash(user, &Place::Room(here.name.clone()), id)));
-        if let Some((id, hash)) = hash
-            && let Some(known) = self.retries.known(hash)
-        {
-            return self.acknowledge_again(asker, key, id, known, effects);
+        let place = Place::Room(here.name.clone());
+        if self.is_retry(&asker, &place, id, effects) {
+            return;
         }
-        let speaker = &mut self.users[asker.user];
+        let speaker = &self.users[asker.user];
         let draft = Draft {
             time_ms: now.wall_ms,
-            user,
+            user: speaker.id,
             from: speaker.name.clone(),
             id: id.map(Arc::from),
             message: message.into(),
+            to: None,
         };
-        speaker.outstanding += 1;
-        let ack = draft.id.clone().zip(hash).map(|(id, (_, hash))| AckDue { id, hash, retries: Vec::new() });
-        let hash = ack.as_ref().map(|ack| ack.hash);
-        let ticket = self.tickets.issue(Pending::Line { user: asker.user, room: key, reference: asker.reference, ack });
-        if let Some(hash) = hash {
-            self.retries.in_flight(hash, ticket);
-        }
-        effects.requests.push(Request::Append { ticket, rows: smallvec![Row { room: key, draft }] });
+        let rows = smallvec![Row { room: key, draft }];
+        self.append(asker.user, place, rows, None, asker.reference, effects);
     }
 
-    /// A retry of a line that is there, or on its way.
-    fn acknowledge_again(&mut self, asker: Asker, room: RoomKey, id: &str, known: Known, effects: &mut Effects) {
-        match known {
-            Known::Stored(seq) => {
-                let ack = Message::Ack {
-                    id: id.into(),
-                    room: Some(self.rooms[room].name.clone()),
-                    seq: Some(seq),
-                    duplicate: true,
-                    reference: asker.reference,
-                };
+    /// Acknowledges a retry: of a line that has its place at once, else when it has.
+    pub(super) fn is_retry(&mut self, asker: &Asker, place: &Place, id: Option<&str>, effects: &mut Effects) -> bool {
+        let Some(id) = id else { return false };
+        let hash = self.retries.hash(self.users[asker.user].id, place, id);
+        match self.retries.known(hash) {
+            None => return false,
+            Some(Known::Stored(seq)) => {
+                let ack = ack(place, id.into(), seq, true, asker.reference.clone());
                 effects.acknowledge(asker.conn, ack);
             }
-            Known::InFlight(ticket) => match self.tickets.open(ticket) {
-                Some(Pending::Line { ack: Some(ack), .. }) => ack.retries.push(asker.reference),
+            Some(Known::InFlight(ticket)) => match self.tickets.open(ticket) {
+                Some(Pending::Line { line, .. }) => {
+                    let ack = line.ack.as_mut().expect("a line in flight that is known has an id");
+                    ack.retries.push(asker.reference.clone());
+                }
                 other => panic!("a line in flight is {other:?}"),
             },
         }
+        true
+    }
+
+    /// Hands rows to the store; all hold the same line.
+    pub(super) fn append(
+        &mut self,
+        user: UserKey,
+        place: Place,
+        rows: SmallVec<[Row; 1]>,
+        private: Option<PrivateDue>,
+        reference: Option<Box<str>>,
+        effects: &mut Effects,
+    ) {
+        let speaker = &mut self.users[user];
+        speaker.outstanding += 1;
+        let ack = rows[0].draft.id.clone().map(|id| AckDue {
+            hash: self.retries.hash(speaker.id, &place, &id),
+            id,
+            place,
+            retries: Vec::new(),
+        });
+        let hash = ack.as_ref().map(|ack| ack.hash);
+        let line = LineDue { rooms: rows.iter().map(|row| row.room).collect(), reference, ack, private };
+        let ticket = self.tickets.issue(Pending::Line { user, line: Box::new(line) });
+        if let Some(hash) = hash {
+            self.retries.in_flight(hash, ticket);
+        }
+        effects.requests.push(Request::Append { ticket, rows });
     }
 
     /// A line has its place: it is told, and then acknowledged.
     pub(super) fn appended(
         &mut self,
+        now: Now,
         user: UserKey,
-        room: RoomKey,
-        reference: Option<Box<str>>,
-        ack: Option<AckDue>,
+        due: LineDue,
         lines: SmallVec<[Arc<Line>; 1]>,
         effects: &mut Effects,
     ) {
-        let here = &mut self.rooms[room];
-        for line in lines {
+        let seq = lines[0].seq;
+        if let Some(private) = &due.private {
+            self.tell_plainly(user, private, &lines[0].draft, effects);
+        }
+        for (room, line) in due.rooms.into_iter().zip(lines) {
+            let here = &mut self.rooms[room];
             assert_eq!(line.seq, here.newest + 1, "the store answered {} out of order", here.name);
             here.newest = line.seq;
             let to = here.audience(effects);
             effects.deliver(to, Message::Line(line), Class::Room);
         }
-        let Some(ack) = ack else { return };
-        let (name, seq) = (here.name.clone(), here.newest);
-        self.retries.stored(ack.hash, Place::Room(name.clone()), seq);
-        let Some(conn) = self.users[user].conn else { return };
-        let references = std::iter::once(reference).chain(ack.retries);
-        for (count, reference) in references.enumerate() {
-            let ack = Message::Ack {
-                id: ack.id.clone(),
-                room: Some(name.clone()),
-                seq: Some(seq),
-                duplicate: count > 0,
-                reference,
-            };
-            effects.acknowledge(conn, ack);
+        self.end_incoming(now, due.private, effects);
+        let Some(AckDue { id, hash, place, retries }) = due.ack else { return };
+        let seq = if let Place::Private(_) = place { self.count_private(user) } else { seq };
+        self.retries.stored(hash, place.clone(), seq);
+        for (count, reference) in std::iter::once(due.reference).chain(retries).enumerate() {
+            self.owe(user, Class::Ack, ack(&place, id.clone(), seq, count > 0, reference), effects);
+        }
+    }
+
+    /// What is said of a line to its sender: on the connection that it has now; if it has not been welcomed there, then
+    /// after that.
+    fn owe(&mut self, user: UserKey, class: Class, message: Message, effects: &mut Effects) {
+        let user = &mut self.users[user];
+        match (user.conn, &mut user.waiting) {
+            (Some(_), Some(Waiting::Greeting(greeting))) => greeting.owed.push(message),
+            (Some(conn), _) if class == Class::Ack => effects.acknowledge(conn, message),
+            (Some(conn), _) => effects.reply(conn, message),
+            (None, _) => {}
         }
     }
 
     /// A line could not be stored: nobody saw it, and its sender hears so, for each retry too.
     pub(super) fn not_appended(
         &mut self,
+        now: Now,
         user: UserKey,
-        room: RoomKey,
-        reference: Option<Box<str>>,
-        ack: Option<AckDue>,
+        due: LineDue,
         code: ErrorCode,
         effects: &mut Effects,
     ) {
-        if let Some(ack) = &ack {
-            self.retries.failed(ack.hash);
-        }
-        let Some(conn) = self.users[user].conn else { return };
-        let id = ack.as_ref().map(|ack| ack.id.clone());
-        let subject = Subject { room: Some(&self.rooms[room].name), id: id.as_deref() };
-        let retries = ack.map_or_else(Vec::new, |ack| ack.retries);
-        for reference in std::iter::once(reference).chain(retries) {
-            Asker { user, conn, reference }.refuse(unavailable(code), subject, effects);
-        }
-    }
-
-    /// A private message between plain users: it has no stream that it could be stored in, so it is told at once.
-    pub(super) fn say_privately(
-        &mut self,
-        asker: Asker,
-        to: &str,
-        message: &str,
-        id: Option<&str>,
-        effects: &mut Effects,
-    ) {
-        let sender = &self.users[asker.user];
-        let place = Place::Private(sender.id);
-        let hash = id.map(|id| self.retries.hash(sender.id, &place, id));
-        if hash.is_some_and(|hash| self.retries.known(hash).is_some()) {
-            return acknowledge_privately(asker, id, true, effects);
-        }
-        let Some((target, conn)) = self.user_by_text(to) else {
-            let fault = Fault::new(ErrorCode::NoSuchUser, "nobody here has that name or id");
-            return asker.refuse(fault, Subject { room: None, id }, effects);
+        let private = due.private.is_some();
+        self.end_incoming(now, due.private, effects);
+        let room = (!private).then(|| self.rooms[due.rooms[0]].name.clone());
+        let (id, retries) = match due.ack {
+            Some(ack) => {
+                self.retries.failed(ack.hash);
+                (Some(ack.id), ack.retries)
+            }
+            None => (None, Vec::new()),
         };
-        let message: Arc<str> = message.into();
-        let (user, from) = (sender.id, sender.name.clone());
-        if target != asker.user {
-            let notice = Notice::Private { from: from.clone(), message: message.clone() };
-            effects.reply(conn, Message::System(notice));
+        for reference in std::iter::once(due.reference).chain(retries) {
+            let Fault { code, message } = unavailable(code);
+            let (room, id) = (room.as_deref().map(Box::from), id.as_deref().map(Box::from));
+            let error = Message::Error(Box::new(ErrorReply { code, message, room, reference, id }));
+            self.owe(user, Class::Reply, error, effects);
         }
-        let own = Message::Private { user, from, to: self.users[target].name.clone(), message, id: id.map(Arc::from) };
-        effects.reply(asker.conn, own);
-        if let Some(hash) = hash {
-            self.users[asker.user].private_count += 1;
-            self.retries.stored(hash, place, self.users[asker.user].private_count);
-        }
-        acknowledge_privately(asker, id, false, effects);
     }
 
-    /// Somebody who is here, by id or name.
-    fn user_by_text(&self, text: &str) -> Option<(UserKey, super::ConnId)> {
-        let by_id = UserId::parse(text).and_then(|id| self.users.by_id(id));
-        let user = by_id.or_else(|| {
-            let name = Name::parse(text, self.limits.name_chars_max)?;
-            self.users.by_name(&name.key())
-        })?;
-        // Nothing comes before the welcome.
-        Some((user, self.users[user].conn.filter(|_| self.users[user].welcomed)?))
-    }
-
-    /// Hands a binary message to the members of the user's first room who have sent binary messages themselves.
+    /// Hands a binary message to the members of the user's first room: of `chinwag.v1`, and plain ones who have sent
+    /// binary messages themselves.
     pub(super) fn relay(&mut self, asker: Asker, bytes: &[u8], effects: &mut Effects) {
         let room = match self.room_of(asker.user, None) {
             Ok(room) => room,
@@ -227,14 +227,18 @@ impl Chat {
             return;
         }
         pauses.push((here.name.clone(), now.mono_ms + TYPING_PAUSE_MS));
-        let to = here.others(asker.user, effects);
-        effects.deliver(to, Message::System(Notice::Typing { name }), Class::Ephemeral);
+        let plain = here.others_of(Dialect::Plain, asker.user, effects);
+        effects.deliver(plain, Message::System(Notice::Typing { name: name.clone() }), Class::Ephemeral);
+        let v1 = here.others_of(Dialect::V1, asker.user, effects);
+        let typing = Message::Typing { room: here.name.clone(), user: self.users[asker.user].id, name };
+        effects.deliver(v1, typing, Class::Ephemeral);
     }
 }
 
-fn acknowledge_privately(asker: Asker, id: Option<&str>, duplicate: bool, effects: &mut Effects) {
-    if let Some(id) = id {
-        let ack = Message::Ack { id: id.into(), room: None, seq: None, duplicate, reference: asker.reference };
-        effects.acknowledge(asker.conn, ack);
+/// An acknowledgement. What is in no stream has no `seq`.
+pub(super) fn ack(place: &Place, id: Arc<str>, seq: u64, duplicate: bool, reference: Option<Box<str>>) -> Message {
+    match place {
+        Place::Room(room) => Message::Ack { id, room: Some(room.clone()), seq: Some(seq), duplicate, reference },
+        Place::Private(_) => Message::Ack { id, room: None, seq: None, duplicate, reference },
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::command::Span;
 use super::ids::{RoomKey, Ticket};
 use super::joining::JoinAt;
-use super::speaking::AckDue;
+use super::speaking::LineDue;
 use super::users::UserKey;
 
 /// What an answer will mean.
@@ -14,13 +14,13 @@ pub(super) enum Pending {
     /// A room gets ready; who waits for it is noted there.
     Load { room: RoomKey },
     /// A line is being stored.
-    Line { user: UserKey, room: RoomKey, reference: Option<Box<str>>, ack: Option<AckDue> },
-    /// A reader's position is looked at before it joins.
-    Probe { user: UserKey, join: JoinAt },
+    Line { user: UserKey, line: Box<LineDue> },
+    /// A reader's position is looked at before it joins; on that visit of the user's.
+    Probe { user: UserKey, visit: u32, join: JoinAt },
     /// A reader who catches up gets its next page.
-    Page { user: UserKey, room: RoomKey },
+    Page { user: UserKey, visit: u32, room: RoomKey },
     /// Somebody asked for a part of the history.
-    History { user: UserKey, room: RoomKey, span: Span, reference: Option<Box<str>> },
+    History { user: UserKey, visit: u32, room: RoomKey, span: Span, reference: Option<Box<str>> },
 }
 
 /// The open tickets. They are answered nearly in order, so this is a window over the numbers.

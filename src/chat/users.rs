@@ -1,13 +1,14 @@
 //! Who is here: identities, names, and where each one is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::greeting::Greeting;
 use super::ids::{ConnId, Millis, RoomKey, UserId};
-use super::joining::Join;
+use super::joining::{Begin, Join};
 use super::names::{Name, NameKey, RoomName};
 
 /// A user's slot. Good until the user departs.
@@ -19,14 +20,24 @@ pub(super) struct UserKey(pub(super) u32);
 pub(super) struct User {
     pub(super) id: UserId,
     pub(super) name: Name,
-    /// `None` once it ended; the user departs when the store has answered the last request.
+    /// What it understands.
+    pub(super) dialect: Dialect,
+    /// `None` while it is away: until it comes back, its grace is over, or the store has answered its last request.
     pub(super) conn: Option<ConnId>,
-    /// In the order of joining: the first is where a line goes that names no room.
+    /// Counts its connections: what was asked on an earlier one is not answered on this one.
+    pub(super) visit: u32,
+    /// Until when (monotonic) its return is awaited. Only of a user who is away.
+    pub(super) grace_until_ms: Option<Millis>,
+    /// In the order of joining: the first room is where a line goes that names none. Its own stream is among them.
     pub(super) rooms: SmallVec<[Membership; 1]>,
     /// Requests that the store has not answered.
     pub(super) outstanding: u32,
     /// What must come about before the user's next request is heard.
     pub(super) waiting: Option<Waiting>,
+    /// Rooms that it is still to come into, after a `hello`.
+    pub(super) arrivals: VecDeque<(RoomName, Begin)>,
+    /// It comes back after a restart of the server: nobody is told that it joins the rooms that its `hello` names.
+    pub(super) quiet: bool,
     /// A plain user's first room is loaded, and it was welcomed.
     pub(super) welcomed: bool,
     /// Rooms in which a further `typing` is not told until a time (monotonic); by name, for leaving is no way around it.
@@ -37,14 +48,33 @@ pub(super) struct User {
     pub(super) private_count: u64,
 }
 
+/// What a client understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// The plain contract.
+    Plain,
+    /// `chinwag.v1`.
+    V1,
+}
+
 /// A user's place in a room.
 #[derive(Debug)]
 pub(super) struct Membership {
     pub(super) room: RoomKey,
     /// Where in the room's list of members.
     pub(super) place: u32,
-    /// Where the user is in the replay; `None` once it is live.
-    pub(super) catching_up: Option<Box<CatchingUp>>,
+    pub(super) reader: Reader,
+}
+
+/// How a member gets the room's lines.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// As they come.
+    Live,
+    /// A page at a time.
+    CatchingUp(Box<CatchingUp>),
+    /// Not at all: it is away, or is about to say where it wants to begin.
+    Away,
 }
 
 /// A reader who does not get lines by fan-out yet, but is fed.
@@ -61,6 +91,8 @@ pub(super) struct CatchingUp {
 /// What holds a user's further requests.
 #[derive(Debug)]
 pub(super) enum Waiting {
+    /// It said `hello`; it comes in once the store has answered all that it asked before.
+    Greeting(Box<Greeting>),
     /// The room gets ready.
     Load { room: RoomKey, join: Join },
     /// The store looks something up.
@@ -79,6 +111,11 @@ impl User {
     pub(super) fn membership_mut(&mut self, room: RoomKey) -> Option<&mut Membership> {
         self.rooms.iter_mut().find(|membership| membership.room == room)
     }
+
+    /// Whether it has a stream of its own in which private messages are kept.
+    pub(super) fn has_stream(&self) -> bool {
+        self.dialect == Dialect::V1
+    }
 }
 
 /// All users, found by connection, name and id.
@@ -96,36 +133,53 @@ impl Users {
     ///
     /// # Panics
     /// If the name or the id is taken, or the connection known: the caller looked.
-    pub(super) fn add(&mut self, id: UserId, name: Name, conn: ConnId) -> UserKey {
+    pub(super) fn add(&mut self, id: UserId, name: Name, dialect: Dialect, conn: ConnId) -> UserKey {
         let key = UserKey(self.slots.vacant_key() as u32);
         let taken = self.by_name.insert(name.key(), key).is_some() || self.by_id.insert(id, key).is_some();
         assert!(!taken, "{name} or {id} was taken");
+        self.slots.insert(User {
+            id,
+            name,
+            dialect,
+            conn: None,
+            visit: 0,
+            grace_until_ms: None,
+            rooms: SmallVec::new(),
+            outstanding: 0,
+            waiting: None,
+            arrivals: VecDeque::new(),
+            quiet: false,
+            welcomed: false,
+            typing_pauses: Vec::new(),
+            takes_binary: dialect == Dialect::V1,
+            private_count: 0,
+        });
+        self.connect(key, conn);
+        key
+    }
+
+    /// Gives a user who has none a connection.
+    ///
+    /// # Panics
+    /// If somebody else has it.
+    pub(super) fn connect(&mut self, user: UserKey, conn: ConnId) {
         let place = conn.index as usize;
         if self.by_conn.len() <= place {
             self.by_conn.resize(place + 1, None);
         }
         assert!(self.by_conn[place].is_none(), "{conn:?} was known");
-        self.by_conn[place] = Some((conn.generation, key));
-        self.slots.insert(User {
-            id,
-            name,
-            conn: Some(conn),
-            rooms: SmallVec::new(),
-            outstanding: 0,
-            waiting: None,
-            welcomed: false,
-            typing_pauses: Vec::new(),
-            takes_binary: false,
-            private_count: 0,
-        });
-        key
+        self.by_conn[place] = Some((conn.generation, user));
+        let user = &mut self[user];
+        user.conn = Some(conn);
+        user.visit += 1;
+        user.grace_until_ms = None;
     }
 
     /// The connection ended: nobody is found by it any more.
-    pub(super) fn disconnect(&mut self, user: UserKey) {
-        if let Some(conn) = self[user].conn.take() {
-            self.by_conn[conn.index as usize] = None;
-        }
+    pub(super) fn disconnect(&mut self, user: UserKey) -> Option<ConnId> {
+        let conn = self[user].conn.take()?;
+        self.by_conn[conn.index as usize] = None;
+        Some(conn)
     }
 
     /// Frees the user's name and slot.
@@ -166,6 +220,11 @@ impl Users {
         self.by_id.get(&id).copied()
     }
 
+    /// The user of this slot, if there is one.
+    pub(super) fn find(&self, key: UserKey) -> Option<&User> {
+        self.slots.get(key.0 as usize)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -185,8 +244,9 @@ impl Users {
             assert_eq!(self.by_id(user.id), Some(key));
             if let Some(conn) = user.conn {
                 assert_eq!(self.by_conn(conn), Some(key));
+                assert!(user.grace_until_ms.is_none(), "{} is here and in its grace", user.name);
             } else {
-                assert!(user.outstanding > 0, "{} is gone and stays", user.name);
+                assert!(user.outstanding > 0 || user.grace_until_ms.is_some(), "{} is gone and stays", user.name);
             }
         }
         let connected = self.iter().filter(|(_, user)| user.conn.is_some()).count();

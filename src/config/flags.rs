@@ -102,7 +102,7 @@ struct LimitFlags {
     /// Characters of a name
     #[arg(long, value_name = "N", value_parser = size(1..=256), default_value_t = Limits::DEFAULT.name_chars_max)]
     name_chars: usize,
-    /// Rooms that one connection may be in
+    /// Rooms that one user may be in
     #[arg(
         long, value_name = "N", value_parser = size(1..=65_536),
         default_value_t = Limits::DEFAULT.rooms_per_connection_max
@@ -139,6 +139,12 @@ struct DeadlineFlags {
     /// For the head of an HTTP request to come
     #[arg(long, value_name = "MS", value_parser = millis(DEADLINE_MS), default_value_t = Deadlines::DEFAULT.head_ms)]
     head_ms: Millis,
+    /// For the hello of a chinwag.v1 client to come
+    #[arg(long, value_name = "MS", value_parser = millis(DEADLINE_MS), default_value_t = Deadlines::DEFAULT.hello_ms)]
+    hello_ms: Millis,
+    /// For a chinwag.v1 user to come back before others are told
+    #[arg(long, value_name = "MS", value_parser = millis(DEADLINE_MS), default_value_t = Deadlines::DEFAULT.grace_ms)]
+    grace_ms: Millis,
     /// Silence after which a Ping is sent
     #[arg(long, value_name = "MS", value_parser = millis(DEADLINE_MS), default_value_t = Deadlines::DEFAULT.ping_ms)]
     ping_ms: Millis,
@@ -280,6 +286,8 @@ impl Flags {
             rate: Rate { tokens_per_second: limits.rate, burst_tokens: limits.burst },
             deadlines: Deadlines {
                 head_ms: deadlines.head_ms,
+                hello_ms: deadlines.hello_ms,
+                grace_ms: deadlines.grace_ms,
                 ping_ms: deadlines.ping_ms,
                 silence_ms: deadlines.silence_ms,
                 write_stall_ms: deadlines.write_stall_ms,
@@ -333,7 +341,7 @@ mod tests {
         let line = "--listen 127.0.0.1:1 --listen [::1]:2 --log debug --lang zh --recent-messages 3 \
             --recent-bytes 40000 --rooms-max 5 --connections-max 6 --message-bytes 5000 --head-bytes 800 \
             --headers-max 9 --name-chars 10 --rooms-per-connection 11 --outbox-bytes 50000 --outboxes-bytes 60000 \
-            --rate 14 --burst 15 --head-ms 16 --ping-ms 17 --silence-ms 18 --write-stall-ms 19 --close-ms 20 \
+            --rate 14 --burst 15 --head-ms 16 --ping-ms 17 --silence-ms 18 --write-stall-ms 19 --close-ms 20 --hello-ms 22 --grace-ms 23 \
             --drain 21 --reconnect-in-ms 0";
         let listen = |address: &str| Listen { address: address.parse().unwrap(), optional: false };
         let wanted = Config {
@@ -353,6 +361,8 @@ mod tests {
             rate: Rate { tokens_per_second: 14, burst_tokens: 15 },
             deadlines: Deadlines {
                 head_ms: 16,
+                hello_ms: 22,
+                grace_ms: 23,
                 ping_ms: 17,
                 silence_ms: 18,
                 write_stall_ms: 19,
@@ -383,6 +393,8 @@ mod tests {
             ("--rate", "-5 1000001 99999999999999999999"),
             ("--burst", "0 1000001"),
             ("--head-ms", "0 86400001"),
+            ("--hello-ms", "0 86400001"),
+            ("--grace-ms", "0 86400001"),
             ("--ping-ms", "0 60000"),
             ("--silence-ms", "0 30000"),
             ("--write-stall-ms", "0"),

@@ -76,7 +76,7 @@ pub struct Limits {
     pub headers_max: usize,
     /// Characters of a name. Default 32: fits in a line beside what is said.
     pub name_chars_max: usize,
-    /// Rooms that a connection may be in. Default 64: more than a person follows; each costs the server memory and its
+    /// Rooms that a user may be in. Default 64: more than a person follows; each costs the server memory and its
     /// going costs a notice in each.
     pub rooms_per_connection_max: usize,
     /// Bytes that may wait for one reader; past it, it is closed with 4002. Default 1 MiB: seconds of a bad network
@@ -104,10 +104,14 @@ impl Limits {
     /// signals, later a database and its log.
     const DESCRIPTORS_KEPT: u64 = 32;
 
+    /// And for telling those who come that the server is full: so many, or an eighth of all if that is less.
+    const REFUSALS_KEPT: u64 = 64;
+
     /// How many connections to hold when the process may have `descriptors` open: as many as were asked for, or all
     /// that fit, but at least one; 16 million at most.
     pub fn connections_allowed(&self, descriptors: u64) -> usize {
-        let fit = descriptors.saturating_sub(Self::DESCRIPTORS_KEPT).clamp(1, 1 << 24) as usize;
+        let kept = Self::DESCRIPTORS_KEPT + Self::REFUSALS_KEPT.min(descriptors / 8);
+        let fit = descriptors.saturating_sub(kept).clamp(1, 1 << 24) as usize;
         if self.connections_max == 0 { fit } else { self.connections_max.min(fit) }
     }
 
@@ -138,6 +142,11 @@ pub struct Deadlines {
     /// From accepting to the end of the request's head, else 408. Default 10 s: a slow network needs one or two, and a
     /// peer that sends a byte now and then must not hold a slot.
     pub head_ms: Millis,
+    /// From the upgrade to the `hello` of a `chinwag.v1` client, else 4003. Default 10 s, as for the head.
+    pub hello_ms: Millis,
+    /// How long a `chinwag.v1` user who lost the connection stays present: name kept, nobody told. Default 30 s: a tunnel,
+    /// a change of network, a page's reload.
+    pub grace_ms: Millis,
     /// Nothing heard for this long: the server sends a Ping. Default 30 s: under the minute after which many proxies
     /// and address translators forget a connection.
     pub ping_ms: Millis,
@@ -161,6 +170,8 @@ impl Deadlines {
     /// The defaults.
     pub const DEFAULT: Self = Self {
         head_ms: 10_000,
+        hello_ms: 10_000,
+        grace_ms: 30_000,
         ping_ms: 30_000,
         silence_ms: 60_000,
         write_stall_ms: 30_000,
@@ -268,9 +279,9 @@ mod tests {
     #[test]
     fn connections_are_what_was_asked_for_or_what_fits() {
         let limits = |connections_max| Limits { connections_max, ..Limits::DEFAULT };
-        assert_eq!(limits(0).connections_allowed(20_000), 19_968);
+        assert_eq!(limits(0).connections_allowed(20_000), 19_904);
         assert_eq!(limits(100).connections_allowed(20_000), 100);
-        assert_eq!(limits(30_000).connections_allowed(20_000), 19_968);
+        assert_eq!(limits(30_000).connections_allowed(20_000), 19_904);
         assert_eq!(limits(0).connections_allowed(3), 1);
         assert_eq!(limits(0).connections_allowed(u64::MAX), 1 << 24);
     }

@@ -5,6 +5,7 @@
 //! seen the end too, or `--close-ms` later.
 
 use std::fmt;
+use std::io::Write as _;
 use std::net::Shutdown;
 
 use socket2::SockRef;
@@ -17,7 +18,7 @@ use crate::wire::decoder::{CloseWatch, Partial};
 use crate::wire::frame;
 
 use super::Server;
-use super::connection::{Closing, End, Phase};
+use super::connection::{Closing, End, Phase, Rest};
 use super::hear::read_once;
 
 /// What was read behind the message at which the end was decided: the peer's Close may be in it.
@@ -32,7 +33,7 @@ impl Server {
     pub(super) fn close(&mut self, id: ConnId, end: End, after: After<'_>) {
         let Some(connection) = self.connections.find(id) else { return };
         let (partial, rest) = match std::mem::replace(&mut connection.phase, Phase::Doomed) {
-            Phase::Head { .. } => (None, Vec::new()),
+            Phase::Head { .. } => (None, Rest::default()),
             Phase::Open { partial, rest } => (partial, rest),
             // Its end has begun before; now its stream ends too, or else nothing is new.
             Phase::Closing(_) if end == End::Gone => {
@@ -47,13 +48,13 @@ impl Server {
         log::info!("{} goes: {end}", connection.peer);
         if connection.flags.in_chat {
             connection.flags.in_chat = false;
-            self.departed.push(id);
+            self.departed.push((id, end.is_for_good()));
         }
         if end == End::Gone {
             self.doomed.push(id);
             return;
         }
-        let after = if let After::Bytes(bytes) = after { bytes } else { &rest };
+        let after = if let After::Bytes(bytes) = after { bytes } else { rest.bytes() };
         connection.phase = Phase::Closing(Closing {
             end,
             since_ms: self.now.mono_ms,
@@ -68,8 +69,24 @@ impl Server {
 
     /// Answers a request with something else than an upgrade, and ends the connection.
     pub(super) fn respond(&mut self, id: ConnId, status: u16, response: &[u8]) {
-        self.give_reply(id, |out| out.extend_from_slice(response));
-        self.close(id, End::Http(status), After::Nothing);
+        if self.write_head(id, response) {
+            self.close(id, End::Http(status), After::Nothing);
+        } else {
+            self.doom(id);
+        }
+    }
+
+    /// Writes the answer to a request straight to its fresh socket, which has room for it: outboxes hold whole frames,
+    /// and nothing else, so that they can be cut between two. Returns whether the kernel took it.
+    pub(super) fn write_head(&mut self, id: ConnId, response: &[u8]) -> bool {
+        let Some(connection) = self.connections.find(id) else { return false };
+        match connection.socket.write(response) {
+            Ok(bytes) => bytes == response.len(),
+            Err(error) => {
+                log::debug!("{}: {error}", connection.peer);
+                false
+            }
+        }
     }
 
     /// Gives one connection bytes of its own.
@@ -94,6 +111,8 @@ impl Server {
                 });
             }
             self.mark_dirty(id);
+            // What the peer sent may lie there unread since before its end was decided.
+            self.enqueue(id);
         }
     }
 
@@ -160,8 +179,8 @@ impl Server {
 
     /// Tells the core who is gone, and frees what has ended. What follows from it waits for the next turn.
     pub(super) fn reap(&mut self) {
-        for conn in self.departed.drain(..) {
-            self.chat.handle(self.now, Event::Closed { conn }, &mut self.effects);
+        for (conn, for_good) in self.departed.drain(..) {
+            self.chat.handle(self.now, Event::Closed { conn, for_good }, &mut self.effects);
         }
         for id in self.doomed.drain(..) {
             let Some(mut connection) = self.connections.remove(id) else { continue };
@@ -182,6 +201,17 @@ fn watch(end: End, partial: Option<Box<Partial>>, after: &[u8]) -> Option<Box<Cl
     };
     let mut watch = awaited.then(|| Box::new(CloseWatch::after(partial)))?;
     (!watch.saw_close(after)).then_some(watch)
+}
+
+impl End {
+    /// Whether the peer does not mean to come back: it said so, or it was told so by one of our final codes.
+    fn is_for_good(self) -> bool {
+        match self {
+            Self::Close(CloseReason::Goodbye(code)) => code == Some(1000),
+            Self::Close(reason) => reason.code().is_some_and(|code| (4500..4600).contains(&code)),
+            Self::Http(_) | Self::Gone => false,
+        }
+    }
 }
 
 impl fmt::Display for End {

@@ -59,8 +59,12 @@ pub(super) struct Flags {
     pub(super) held: bool,
     /// The core waits for its outbox to drain.
     pub(super) watched: bool,
+    /// It is on the list of those whose outbox has drained.
+    pub(super) in_drained: bool,
     /// The core knows of it and must hear of its end.
     pub(super) in_chat: bool,
+    /// It speaks `chinwag.v1`.
+    pub(super) v1: bool,
     /// It is, or was, a WebSocket: it counts as a connection until it is freed.
     pub(super) upgraded: bool,
 }
@@ -77,13 +81,39 @@ pub(super) enum Phase {
     Open {
         /// A message that has come in part.
         partial: Option<Box<Partial>>,
-        /// What was read and not heard yet, because the connection is held.
-        rest: Vec<u8>,
+        /// What was read and not heard yet, because the connection is held or has no tokens.
+        rest: Rest,
     },
     /// It ends: what is owed is written, and what comes is thrown away.
     Closing(Closing),
     /// It is freed at the turn's end.
     Doomed,
+}
+
+/// Bytes that were read and not heard yet. They are not moved while they are heard little by little.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    bytes: Vec<u8>,
+    heard: usize,
+}
+
+impl Rest {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), heard: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.heard..]
+    }
+
+    /// Leaves so many bytes, the last ones.
+    pub(super) fn keep_last(&mut self, bytes: usize) {
+        self.heard = self.bytes.len() - bytes;
+    }
 }
 
 /// How a connection ends.
@@ -164,6 +194,15 @@ impl Bucket {
         match usize::try_from(self.level) {
             Ok(level) => ((level / 1_000).max(1) * BYTES_PER_TOKEN).min(bytes_max),
             Err(_) => 0,
+        }
+    }
+
+    /// Tokens that are left for requests; one more may be heard than they pay for.
+    pub(super) fn tokens(&self, rate: &Rate) -> u32 {
+        if rate.tokens_per_second == 0 {
+            u32::MAX
+        } else {
+            u32::try_from(self.level.max(0) / 1_000).unwrap_or(u32::MAX)
         }
     }
 

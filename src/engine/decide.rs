@@ -1,7 +1,7 @@
 //! What the turn's events come to: the store and the core settle what is to be told, and each message is encoded once
 //! and shared out.
 
-use crate::chat::effects::{Class, Delivery};
+use crate::chat::effects::{Class, CloseReason, Delivery};
 use crate::chat::ids::ConnId;
 use crate::chat::{Effects, Event};
 
@@ -12,6 +12,9 @@ use super::flush::DRAINED_BYTES;
 
 /// A reader with so much left over gets nothing that may be dropped.
 const LAG_BYTES: usize = 32 * 1024;
+
+/// A list of readers that grew past this for one turn is given back after it.
+const READERS_KEPT: usize = 1 << 16;
 
 /// Lists that are used again each turn.
 #[derive(Debug, Default)]
@@ -27,14 +30,19 @@ impl Server {
         self.consult_store();
         self.share_out();
         for (id, reason) in std::mem::take(&mut self.effects.closes) {
+            if reason == CloseReason::Replaced
+                && let Some(connection) = self.connections.find(id)
+            {
+                // The other connection gets it, from where the client says.
+                connection.outbox.cut(&mut self.turn);
+            }
             self.close(id, End::Close(reason), After::Nothing);
         }
         for id in std::mem::take(&mut self.effects.watches) {
             let Some(connection) = self.connections.find(id) else { continue };
+            connection.flags.watched = true;
             if connection.outbox.owed() < DRAINED_BYTES {
-                self.drained.push_back(id);
-            } else {
-                connection.flags.watched = true;
+                self.note_drained(id);
             }
         }
         self.effects.clear();
@@ -117,6 +125,16 @@ impl Server {
         }
     }
 
+    /// Puts a connection that is watched on the list of those whose outbox has drained.
+    pub(super) fn note_drained(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        connection.flags.watched = false;
+        if !connection.flags.in_drained {
+            connection.flags.in_drained = true;
+            self.drained.push_back(id);
+        }
+    }
+
     /// Lets those be heard again whom the core no longer holds.
     fn release_held(&mut self) {
         let mut held = std::mem::take(&mut self.held);
@@ -140,6 +158,7 @@ impl Scratch {
     fn order(&mut self, effects: &Effects) {
         const NONE: u32 = u32::MAX;
         self.first.clear();
+        self.first.shrink_to(READERS_KEPT);
         self.first.resize(effects.readers.len(), NONE);
         self.order.clear();
         for (number, delivery) in effects.deliveries.iter().enumerate() {

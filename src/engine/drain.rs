@@ -77,7 +77,7 @@ impl Server {
             if self.connections.len() == 0 || end_ms <= self.now.mono_ms)
     }
 
-    /// One encoding for all: why, when to come back, and the Close. The core does not hear of it, so no leaves are told.
+    /// One encoding for all of a kind: why, when to come back, and the Close. The core does not hear of it, so no leaves are told.
     fn say_goodbye(&mut self) {
         let spread_ms = (self.connections.open as u64 * SPREAD_MICROS_EACH / 1_000).max(SPREAD_MS_MIN);
         let notice = Message::System(Notice::Shutdown {
@@ -85,10 +85,12 @@ impl Server {
             reconnect_spread_ms: spread_ms,
         });
         let (encoder, wall_ms) = (&mut self.encoder, self.now.wall_ms);
-        let reason = CloseReason::Shutdown;
-        let span = self.turn.write_rooms(|out| {
-            encoder.encode(out, &notice, wall_ms);
-            frame::write_close(out, reason.code().unwrap_or_default(), reason.text());
+        let [plain, v1] = [CloseReason::Shutdown, CloseReason::Drain].map(|reason| {
+            let span = self.turn.write_rooms(|out| {
+                encoder.encode(out, &notice, wall_ms);
+                frame::write_close(out, reason.code().unwrap_or_default(), reason.text());
+            });
+            (reason, span)
         });
         let mut unheard: Vec<ConnId> = Vec::new();
         let mut told: Vec<ConnId> = Vec::new();
@@ -96,9 +98,10 @@ impl Server {
             connection.flags.in_chat = false;
             match mem::replace(&mut connection.phase, Phase::Doomed) {
                 Phase::Open { partial, rest } => {
+                    let (reason, span) = if connection.flags.v1 { v1 } else { plain };
                     log::info!("{} goes: {}", connection.peer, End::Close(reason));
                     let mut watch = CloseWatch::after(partial);
-                    let peer_done = watch.saw_close(&rest);
+                    let peer_done = watch.saw_close(rest.bytes());
                     connection.phase = Phase::Closing(Closing {
                         end: End::Close(reason),
                         since_ms: self.now.mono_ms,

@@ -20,7 +20,9 @@ impl Server {
         for id in dirty.drain(..) {
             self.flush_one(id);
         }
-        self.dirty.append(&mut dirty);
+        // Nobody else may have been put there meanwhile, but if so, is flushed next turn.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
         self.turn.clear();
         if self.turn.kept_bytes() > self.config.limits.outboxes_bytes_max {
             self.close_slowest();
@@ -54,10 +56,10 @@ impl Server {
         }
         let Some(connection) = self.connections.find(id) else { return };
         if connection.flags.watched && owed < DRAINED_BYTES {
-            connection.flags.watched = false;
-            self.drained.push_back(id);
+            self.note_drained(id);
         }
-        if matches!(connection.phase, Phase::Closing(_)) {
+        let closing = self.connections.find(id).is_some_and(|connection| matches!(connection.phase, Phase::Closing(_)));
+        if closing {
             self.end_if_done(id);
         } else if owed_before > BACKLOG_READ_BYTES_MAX && owed <= BACKLOG_READ_BYTES_MAX {
             self.resume(id);

@@ -6,18 +6,27 @@ use crate::chat::effects::CloseReason;
 use crate::chat::ids::{ConnId, Now};
 use crate::chat::{Ask, Chat, Command, Effects, Event};
 use crate::http::{self, Answer};
-use crate::wire::command::parse_plain;
+use crate::wire::command::{parse_plain, parse_v1};
 use crate::wire::decoder::{Decoder, Incoming, Partial};
 use crate::wire::head::{self, HeadLimits, Parsed};
 
 use super::closing::After;
-use super::connection::{Connection, End, Phase};
+use super::connection::{Connection, End, Phase, Rest};
 use super::flush::{BACKLOG_READ_BYTES_MAX, DRAINED_BYTES};
 use super::{Server, random_bytes};
 
 /// What may be taken in during one turn, in bytes read and what they cause. It bounds how long a turn lasts, and how
 /// large the turn's buffers grow: the largest answer, a `history` of some 300 KiB, costs 4 tokens more than a ping.
 pub(super) const TURN_UNITS: usize = 16 << 20;
+
+/// What one connection may cause in one go; the rest of what was read from it waits for the next turn.
+const CONNECTION_UNITS: usize = 2 << 20;
+
+/// What a message stands for beyond its own bytes: an empty one is told as a frame of some hundred.
+const UNITS_PER_MESSAGE: usize = 512;
+
+/// What each reader stands for that is noted for an event.
+const UNITS_PER_READER: usize = 64;
 
 /// What a token beyond the first stands for: many readers, or an answer that is longer than its request.
 const UNITS_PER_EXTRA_TOKEN: usize = 16 << 10;
@@ -32,6 +41,14 @@ enum Input {
     End,
 }
 
+/// What a chunk left.
+struct Left {
+    /// The last so many bytes are still to be heard.
+    bytes: usize,
+    /// What it cost of the turn beyond its bytes.
+    cost: usize,
+}
+
 /// What a chunk brought.
 #[derive(Default)]
 struct Outcome {
@@ -40,6 +57,14 @@ struct Outcome {
     small_frames: u32,
     close: Option<CloseReason>,
     held: bool,
+}
+
+impl Outcome {
+    /// What it cost of the turn beyond its bytes.
+    fn units(&self) -> usize {
+        let extra = self.tokens.saturating_sub(self.messages) as usize;
+        self.messages as usize * UNITS_PER_MESSAGE + extra * UNITS_PER_EXTRA_TOKEN
+    }
 }
 
 impl Server {
@@ -92,6 +117,7 @@ impl Server {
             let Some(id) = self.ready.pop_front() else { return };
             let Some(connection) = self.connections.find(id) else { continue };
             connection.flags.in_ready = false;
+            let readers_before = self.effects.readers.len();
             let mut input = std::mem::take(&mut self.input);
             let cost = match connection.phase {
                 Phase::Head { .. } => self.hear_head(id, &mut input),
@@ -99,7 +125,8 @@ impl Server {
                 Phase::Closing(_) => self.hear_closing(id, &mut input),
                 Phase::Doomed => 0,
             };
-            units = units.saturating_sub(cost);
+            let readers = self.effects.readers.len() - readers_before;
+            units = units.saturating_sub(cost + readers * UNITS_PER_READER);
             self.input = input;
             self.enqueue(id);
         }
@@ -109,18 +136,22 @@ impl Server {
     fn feed_drained(&mut self) {
         for _ in 0..PAGES_MAX.min(self.drained.len()) {
             let Some(id) = self.drained.pop_front() else { return };
-            match self.connections.find(id) {
+            let Some(connection) = self.connections.find(id) else { continue };
+            connection.flags.in_drained = false;
+            if connection.outbox.owed() < DRAINED_BYTES {
+                self.chat.handle(self.now, Event::Drained { conn: id }, &mut self.effects);
+            } else {
                 // It filled up again since.
-                Some(connection) if connection.outbox.owed() >= DRAINED_BYTES => connection.flags.watched = true,
-                Some(_) => self.chat.handle(self.now, Event::Drained { conn: id }, &mut self.effects),
-                None => {}
+                connection.flags.watched = true;
             }
         }
     }
 
     fn hear_head(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let Some(connection) = self.connections.find(id) else { return 0 };
-        let bytes = match read(connection, input) {
+        // What comes behind the head is read at the connection's rate, so not much of it is taken along.
+        let bytes_max = input.len().min(self.config.limits.head_bytes_max + 1);
+        let bytes = match read(connection, &mut input[..bytes_max]) {
             Input::Bytes(bytes) => &input[..bytes],
             Input::Nothing => return 0,
             Input::End => {
@@ -172,7 +203,11 @@ impl Server {
                 self.respond(id, 503, &http::respond(503, &[("Retry-After", "5")], body, false));
                 0
             }
-            Answer::Upgrade { room, name, response } => {
+            Answer::Upgrade { response, .. } if !self.write_head(id, &response) => {
+                self.doom(id);
+                0
+            }
+            Answer::Upgrade { room, name, v1, .. } => {
                 let Some(connection) = self.connections.find(id) else { return 0 };
                 let secret = match random_bytes() {
                     Ok(secret) => secret,
@@ -182,17 +217,25 @@ impl Server {
                         return 0;
                     }
                 };
-                log::info!("{} came to {room}", connection.peer);
-                connection.phase = Phase::Open { partial: None, rest: Vec::new() };
+                if v1 {
+                    log::info!("{} came with chinwag.v1", connection.peer);
+                } else {
+                    log::info!("{} came to {room}", connection.peer);
+                }
+                connection.phase = Phase::Open { partial: None, rest: Rest::default() };
                 connection.flags.in_chat = true;
                 connection.flags.upgraded = true;
+                connection.flags.v1 = v1;
                 self.connections.open += 1;
                 self.arm(id);
-                self.give_reply(id, |out| out.extend_from_slice(&response));
-                let opened = Event::Opened { conn: id, room, name: name.as_deref(), secret };
-                self.chat.handle(self.now, opened, &mut self.effects);
+                let event = if v1 {
+                    Event::Connected { conn: id, secret }
+                } else {
+                    Event::Opened { conn: id, room, name: name.as_deref(), secret }
+                };
+                self.chat.handle(self.now, event, &mut self.effects);
                 self.effects.take_cost();
-                self.hear_bytes(id, rest)
+                self.hear_new(id, rest)
             }
         }
     }
@@ -201,15 +244,18 @@ impl Server {
         let Some(connection) = self.connections.find(id) else { return 0 };
         let Phase::Open { rest, .. } = &mut connection.phase else { return 0 };
         if !rest.is_empty() {
-            let rest = std::mem::take(rest);
-            return self.hear_bytes(id, &rest);
+            let mut kept = std::mem::take(rest);
+            let left = self.hear_bytes(id, kept.bytes());
+            kept.keep_last(left.bytes);
+            self.keep_rest(id, kept);
+            return left.cost;
         }
         let bytes_max = connection.rate.bytes(&self.config.rate, self.now, input.len());
         if bytes_max == 0 {
             return 0;
         }
         match read(connection, &mut input[..bytes_max]) {
-            Input::Bytes(bytes) => self.hear_bytes(id, &input[..bytes]),
+            Input::Bytes(bytes) => self.hear_new(id, &input[..bytes]),
             Input::Nothing => 0,
             Input::End => {
                 self.close(id, End::Gone, After::Nothing);
@@ -218,18 +264,38 @@ impl Server {
         }
     }
 
-    /// Hears what came on a WebSocket; what may not be heard yet is kept. Returns what it cost of the turn.
-    fn hear_bytes(&mut self, id: ConnId, bytes: &[u8]) -> usize {
-        let Some(connection) = self.connections.find(id) else { return 0 };
+    /// Hears what was just read on a WebSocket; what may not be heard yet is kept. Returns what it cost of the turn.
+    fn hear_new(&mut self, id: ConnId, bytes: &[u8]) -> usize {
+        let left = self.hear_bytes(id, bytes);
+        if left.bytes > 0 {
+            self.keep_rest(id, Rest::new(&bytes[bytes.len() - left.bytes..]));
+        }
+        bytes.len() + left.cost
+    }
+
+    fn keep_rest(&mut self, id: ConnId, kept: Rest) {
+        if let Some(connection) = self.connections.find(id)
+            && let Phase::Open { rest, .. } = &mut connection.phase
+            && !kept.is_empty()
+        {
+            *rest = kept;
+        }
+    }
+
+    fn hear_bytes(&mut self, id: ConnId, bytes: &[u8]) -> Left {
+        let nothing = Left { bytes: 0, cost: 0 };
+        let Some(connection) = self.connections.find(id) else { return nothing };
         connection.note_heard(self.now);
-        let Phase::Open { partial, rest } = &mut connection.phase else { return 0 };
+        let tokens_max = connection.rate.tokens(&self.config.rate);
+        let Phase::Open { partial, .. } = &mut connection.phase else { return nothing };
         let mut left = bytes;
         let (chat, effects, decoder, now) = (&mut self.chat, &mut self.effects, &mut self.decoder, self.now);
-        let (pongs, outcome) =
-            self.turn.write_reply(|replies| converse(chat, now, id, decoder, partial, &mut left, replies, effects));
+        let parse = if connection.flags.v1 { parse_v1 } else { parse_plain };
+        let (pongs, outcome) = self.turn.write_reply(|replies| {
+            converse(chat, now, id, decoder, parse, partial, &mut left, replies, effects, tokens_max)
+        });
         connection.rate.take(&self.config.rate, outcome.tokens, outcome.small_frames);
         if outcome.held {
-            *rest = left.to_vec();
             connection.flags.held = true;
             self.held.push(id);
         }
@@ -239,26 +305,31 @@ impl Server {
         }
         if let Some(reason) = outcome.close {
             self.close(id, End::Close(reason), After::Bytes(left));
+            left = &[];
         }
-        bytes.len() + outcome.tokens.saturating_sub(outcome.messages) as usize * UNITS_PER_EXTRA_TOKEN
+        Left { bytes: left.len(), cost: outcome.units() }
     }
 }
 
-/// Decodes messages one by one and hands each to the core, until the bytes are used up, the connection is held, or it
-/// must be closed. Bounded by the bytes.
+/// Decodes messages one by one and hands each to the core, until the bytes or the tokens are used up, the connection is
+/// held, it must be closed, or it has caused enough for one go.
 #[expect(clippy::too_many_arguments, reason = "the parts of the server that a message passes, in that order")]
 fn converse(
     chat: &mut Chat,
     now: Now,
     conn: ConnId,
     decoder: &mut Decoder,
+    parse: impl Fn(&str) -> Command<'_>,
     partial: &mut Option<Box<Partial>>,
     left: &mut &[u8],
     replies: &mut Vec<u8>,
     effects: &mut Effects,
+    tokens_max: u32,
 ) -> Outcome {
     let mut outcome = Outcome { held: chat.is_held(conn), ..Outcome::default() };
     while !outcome.held
+        && outcome.tokens <= tokens_max
+        && outcome.units() < CONNECTION_UNITS
         && let Some(incoming) = decoder.next(partial, left, replies)
     {
         let hear = |command: Command<'_>, effects: &mut Effects, chat: &mut Chat| {
@@ -266,7 +337,7 @@ fn converse(
             effects.take_cost()
         };
         outcome.tokens += match incoming {
-            Ok(Incoming::Text(text)) => hear(parse_plain(&text), effects, chat),
+            Ok(Incoming::Text(text)) => hear(parse(&text), effects, chat),
             Ok(Incoming::Binary(bytes)) => hear(Command { ask: Ask::Binary(&bytes), reference: None }, effects, chat),
             Ok(Incoming::Ping | Incoming::Pong | Incoming::Fragment) => {
                 outcome.small_frames += 1;

@@ -103,8 +103,8 @@ pub struct Server {
     drained: VecDeque<ConnId>,
     /// To be sent a Close.
     closing: Vec<ConnId>,
-    /// To be told to the core as closed.
-    departed: Vec<ConnId>,
+    /// To be told to the core as closed, and whether for good.
+    departed: Vec<(ConnId, bool)>,
     /// To be freed.
     doomed: Vec<ConnId>,
     stopping: Stopping,
@@ -148,6 +148,13 @@ impl Server {
             name_chars_max: config.limits.name_chars_max,
             rooms_per_user_max: config.limits.rooms_per_connection_max,
             members_told_max: config::MEMBERS_TOLD_MAX,
+            away_max: config.limits.connections_allowed(descriptors),
+            away_rooms_max: config.memory.rooms_max / 4,
+            hello_ms: config.deadlines.hello_ms,
+            grace_ms: config.deadlines.grace_ms,
+            // A client pings before the server does.
+            heartbeat_ms: config.deadlines.ping_ms - config.deadlines.ping_ms / 6,
+            message_bytes_max: config.limits.message_bytes_max,
             ..chat::Limits::default()
         };
         let store_limits = MemoryLimits {

@@ -84,6 +84,7 @@ impl TurnBuffer {
     pub(super) fn write_rooms(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let start = self.rooms.len() as u32;
         write(&mut self.rooms);
+        assert!(self.rooms.len() < REPLIES as usize, "a turn's budget keeps its buffers small");
         Span { start, end: self.rooms.len() as u32 }
     }
 
@@ -91,6 +92,7 @@ impl TurnBuffer {
     pub(super) fn write_reply<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> (Span, R) {
         let start = self.replies.len() as u32;
         let result = write(&mut self.replies);
+        assert!(self.replies.len() < REPLIES as usize, "a turn's budget keeps its buffers small");
         (Span { start: start | REPLIES, end: self.replies.len() as u32 | REPLIES }, result)
     }
 

@@ -4,7 +4,7 @@
 //! that says what to do, and the connection ends with it. Called by the engine with what
 //! [`wire::head`](crate::wire::head) has read.
 //!
-//! No subprotocol is echoed: there is none yet. A browser whose page offered one ends the connection itself, as
+//! The subprotocol `chinwag.v1` is echoed, no other. A browser whose page offered only others ends the connection itself, as
 //! RFC 6455 section 4.1 has it.
 
 use std::borrow::Cow;
@@ -25,6 +25,8 @@ pub enum Answer {
         room: RoomName,
         /// The name that the query asks for, as it was typed.
         name: Option<String>,
+        /// The subprotocol `chinwag.v1` was offered and chosen.
+        v1: bool,
         /// The whole response.
         response: Vec<u8>,
     },
@@ -58,6 +60,9 @@ pub fn route(request: &Head<'_>) -> Answer {
         _ => answer(404, &[], "Nothing is here. Connect with WebSocket to / or to /rooms/NAME.", head_only),
     }
 }
+
+/// The subprotocol of clients that know more than the plain contract.
+const V1: &str = "chinwag.v1";
 
 /// Where rooms are.
 const ROOMS: &str = "/rooms/";
@@ -96,7 +101,7 @@ fn upgrade(request: &Head<'_>) -> Answer {
     }
     let mut response = Vec::new();
     match shake_hands(request, &mut response) {
-        Ok(()) => Answer::Upgrade { room, name: name(request), response },
+        Ok(v1) => Answer::Upgrade { room, name: name(request), v1, response },
         Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
             let headers = [UPGRADE_REQUIRED, &[("Sec-WebSocket-Version", "13")]].concat();
             refuse(426, &headers, "This server speaks WebSocket version 13 only.")
@@ -114,7 +119,7 @@ fn upgrade(request: &Head<'_>) -> Answer {
 
 /// Lets tungstenite check the request and write its answer. It sees what its checks are about, with lists as it
 /// expects them: it looks at the first line of a field only.
-fn shake_hands(request: &Head<'_>, response: &mut Vec<u8>) -> Result<(), Error> {
+fn shake_hands(request: &Head<'_>, response: &mut Vec<u8>) -> Result<bool, Error> {
     let mut seen = Request::new(());
     if request.version_minor == 0 {
         *seen.version_mut() = tungstenite::http::Version::HTTP_10;
@@ -129,7 +134,14 @@ fn shake_hands(request: &Head<'_>, response: &mut Vec<u8>) -> Result<(), Error> 
             seen.headers_mut().insert(field, value);
         }
     }
-    write_response(response, &create_response(&seen)?)
+    let mut answer = create_response(&seen)?;
+    // RFC 6455 section 4.2.2: at most one of those that were offered. One that we do not know is none.
+    let v1 = request.lists_exactly("Sec-WebSocket-Protocol", V1);
+    if v1 {
+        answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(V1));
+    }
+    write_response(response, &answer)?;
+    Ok(v1)
 }
 
 fn single_value(request: &Head<'_>, field: &HeaderName) -> Option<HeaderValue> {

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::chat::{Completion, ErrorCode, Line, Part, Request, RoomKey, RoomName, Row, Ticket};
+use crate::chat::{Completion, ErrorCode, Line, Millis, Part, Request, RoomKey, RoomName, Row, Ticket};
+
+/// How long a user's stream is kept after the user was last seen: as long as a session is good.
+const STREAM_KEPT_MS: Millis = 30 * 24 * 3_600_000;
 
 /// How much [`Memory`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +34,10 @@ impl Default for MemoryLimits {
 
 /// The recent lines of every room.
 ///
-/// A room that holds no line and is not loaded is forgotten at once. When there are `rooms_max` rooms, the one that was
-/// unloaded the longest ago makes place for a new one; when all of them are loaded, the new one is refused with
-/// [`ErrorCode::Overloaded`].
+/// A room that holds no line and is not loaded is forgotten at once; a user's stream 30 days after it was unloaded, for
+/// its owner may come back, and until then others may write to it. When there are `rooms_max` rooms, the one that was
+/// unloaded the longest ago makes place for a new one, an empty stream before any other; when all of them are loaded,
+/// the new one is refused with [`ErrorCode::Overloaded`].
 #[derive(Debug)]
 pub struct Memory {
     limits: MemoryLimits,
@@ -43,6 +47,10 @@ pub struct Memory {
     by_key: HashMap<RoomKey, usize>,
     /// The rooms that are not loaded, the one that has been so the longest first.
     idle: BTreeMap<u64, usize>,
+    /// Those among them that hold no line: streams, which are the first to make place.
+    idle_empty: BTreeMap<u64, usize>,
+    /// The streams among them, with the time of unloading.
+    idle_streams: BTreeMap<u64, (Millis, usize)>,
     /// How often a room was unloaded: gives the next place in `idle`.
     unloads: u64,
     /// The rooms that hold lines, by [`size_class`]; the last one holds most.
@@ -76,6 +84,8 @@ impl Memory {
             by_name: HashMap::new(),
             by_key: HashMap::new(),
             idle: BTreeMap::new(),
+            idle_empty: BTreeMap::new(),
+            idle_streams: BTreeMap::new(),
             unloads: 0,
             by_size: BTreeSet::new(),
             bytes: 0,
@@ -90,13 +100,13 @@ impl Memory {
     /// [order of requests](super) then.
     pub fn submit(&mut self, request: Request) {
         let completion = match request {
-            Request::Load { ticket, room, name } => self.load(ticket, room, name),
+            Request::Load { ticket, room, name, must_exist } => self.load(ticket, room, name, must_exist),
             Request::Append { ticket, rows } => self.append(ticket, rows),
             Request::Fetch { ticket, room, part } => {
                 let (lines, oldest) = self.rooms[self.loaded(room)].read(part);
                 Completion::Fetched { ticket, lines, oldest }
             }
-            Request::Unload { room } => return self.unload(room),
+            Request::Unload { room, wall_ms } => return self.unload(room, wall_ms),
         };
         self.completions.push(completion);
     }
@@ -106,15 +116,18 @@ impl Memory {
         completions.append(&mut self.completions);
     }
 
-    fn load(&mut self, ticket: Ticket, key: RoomKey, name: RoomName) -> Completion {
+    fn load(&mut self, ticket: Ticket, key: RoomKey, name: RoomName, must_exist: bool) -> Completion {
         let slot = match self.by_name.get(&name).copied() {
             Some(slot) => slot,
+            None if must_exist => return Completion::Refused { ticket, code: ErrorCode::NoSuchUser },
             None if self.make_place() => self.add(name),
             None => return Completion::Refused { ticket, code: ErrorCode::Overloaded },
         };
         let room = &mut self.rooms[slot];
         if let Some(place) = room.idle_at.take() {
             self.idle.remove(&place);
+            self.idle_empty.remove(&place);
+            self.idle_streams.remove(&place);
         }
         let (epoch, newest) = (Arc::clone(&room.epoch), room.newest);
         let known = self.by_key.insert(key, slot);
@@ -127,7 +140,9 @@ impl Memory {
         if self.rooms.len() < self.limits.rooms_max {
             return true;
         }
-        let Some((_, &slot)) = self.idle.first_key_value() else { return false };
+        // Nobody misses an empty stream as a room would be missed that has something to read.
+        let first = self.idle_empty.first_key_value().or_else(|| self.idle.first_key_value());
+        let Some((_, &slot)) = first else { return false };
         self.forget(slot);
         true
     }
@@ -151,14 +166,29 @@ impl Memory {
         slot
     }
 
-    fn unload(&mut self, key: RoomKey) {
+    fn unload(&mut self, key: RoomKey, wall_ms: Millis) {
+        self.forget_streams(wall_ms);
         let slot = self.loaded(key);
         self.by_key.remove(&key);
         let room = &mut self.rooms[slot];
         room.idle_at = Some(self.unloads);
         self.idle.insert(self.unloads, slot);
+        if room.name.is_stream() {
+            self.idle_streams.insert(self.unloads, (wall_ms, slot));
+            if room.lines.is_empty() {
+                self.idle_empty.insert(self.unloads, slot);
+            }
+        } else if room.lines.is_empty() {
+            self.forget(slot);
+        }
         self.unloads += 1;
-        if room.lines.is_empty() {
+    }
+
+    /// Forgets the streams whose owners were not seen for too long.
+    fn forget_streams(&mut self, wall_ms: Millis) {
+        while let Some((_, &(unloaded_ms, slot))) = self.idle_streams.first_key_value()
+            && unloaded_ms + STREAM_KEPT_MS <= wall_ms
+        {
             self.forget(slot);
         }
     }
@@ -168,6 +198,8 @@ impl Memory {
         let room = self.rooms.remove(slot);
         let place = room.idle_at.expect("only a room that is not loaded is forgotten");
         self.idle.remove(&place);
+        self.idle_empty.remove(&place);
+        self.idle_streams.remove(&place);
         self.by_name.remove(&room.name);
         self.by_size.remove(&(size_class(room.bytes), slot));
         self.bytes -= room.bytes;
@@ -201,7 +233,9 @@ impl Memory {
         let room = &mut self.rooms[slot];
         let bytes_before = room.bytes;
         room.drop_oldest();
-        let forgotten = room.lines.is_empty() && room.idle_at.is_some();
+        let emptied = room.idle_at.filter(|_| room.lines.is_empty());
+        let forgotten = emptied.is_some() && !room.name.is_stream();
+        self.idle_empty.extend(emptied.map(|place| (place, slot)));
         self.resized(slot, bytes_before);
         if forgotten {
             self.forget(slot);
@@ -265,7 +299,7 @@ impl Room {
 fn count_that_fits<'a>(lines: impl Iterator<Item = &'a Arc<Line>>, part: Part) -> usize {
     let mut bytes = 0;
     let fitting = lines.take(part.lines_max as usize).take_while(|line| {
-        bytes += line.draft.message.len();
+        bytes += line.draft.spelled_bytes();
         bytes <= part.bytes_max
     });
     fitting.count().max(1)
@@ -315,7 +349,11 @@ impl Memory {
             assert!(room.bytes == 0 || self.by_size.contains(&(size_class(room.bytes), slot)));
             assert!(room.lines.iter().map(|line| line.seq).eq(room.oldest()..=room.newest));
             match room.idle_at {
-                Some(place) => assert!(self.idle[&place] == slot && !room.lines.is_empty()),
+                Some(place) => {
+                    assert_eq!(self.idle[&place], slot);
+                    assert!(!room.lines.is_empty() || room.name.is_stream());
+                    assert_eq!(self.idle_empty.contains_key(&place), room.lines.is_empty());
+                }
                 None => assert!(self.by_key.values().any(|&other| other == slot)),
             }
         }
@@ -323,234 +361,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::{Draft, Name, UserId};
-
-    /// A store and the tickets that it was given.
-    struct Driver {
-        memory: Memory,
-        tickets: u64,
-    }
-
-    impl Driver {
-        fn new(recent_messages_max: usize, recent_bytes_max: usize, rooms_max: usize) -> Self {
-            Self {
-                memory: Memory::new(MemoryLimits { recent_messages_max, recent_bytes_max, rooms_max }, 7),
-                tickets: 0,
-            }
-        }
-
-        fn ask(&mut self, request: impl FnOnce(Ticket) -> Request) -> Completion {
-            self.tickets += 1;
-            self.memory.submit(request(Ticket(self.tickets)));
-            self.memory.check();
-            let mut completions = Vec::new();
-            self.memory.collect(&mut completions);
-            let completion = completions.pop().expect("memory answers at once");
-            assert!(completions.is_empty(), "one answer for one request");
-            assert_eq!(completion.ticket(), Ticket(self.tickets));
-            completion
-        }
-
-        /// Its epoch and newest `seq`, or why not.
-        fn load(&mut self, key: u32, name: &str) -> Result<(Arc<str>, u64), ErrorCode> {
-            let name = RoomName::parse(name).expect("a room's name");
-            match self.ask(|ticket| Request::Load { ticket, room: RoomKey(key), name }) {
-                Completion::Loaded { epoch, newest, .. } => Ok((epoch, newest)),
-                Completion::Refused { code, .. } => Err(code),
-                other => panic!("{other:?}"),
-            }
-        }
-
-        fn unload(&mut self, key: u32) {
-            self.memory.submit(Request::Unload { room: RoomKey(key) });
-            self.memory.check();
-        }
-
-        fn append(&mut self, key: u32, message: &str) -> u64 {
-            let rows = [row(key, message)].into();
-            match self.ask(|ticket| Request::Append { ticket, rows }) {
-                Completion::Appended { lines, .. } => lines[0].seq,
-                other => panic!("{other:?}"),
-            }
-        }
-
-        fn fetch(&mut self, key: u32, part: Part) -> (Vec<u64>, u64) {
-            match self.ask(|ticket| Request::Fetch { ticket, room: RoomKey(key), part }) {
-                Completion::Fetched { lines, oldest, .. } => (lines.iter().map(|line| line.seq).collect(), oldest),
-                other => panic!("{other:?}"),
-            }
-        }
-
-        fn kept(&mut self, key: u32) -> (Vec<u64>, u64) {
-            self.fetch(key, ALL)
-        }
-    }
-
-    const ALL: Part = Part { seqs: (0, u64::MAX), newest_first: false, lines_max: u32::MAX, bytes_max: usize::MAX };
-
-    fn row(key: u32, message: &str) -> Row {
-        let from = Name::parse("alice", 32).expect("a name");
-        let draft = Draft { time_ms: 1, user: UserId([1; 10]), from, id: None, message: message.into() };
-        Row { room: RoomKey(key), draft }
-    }
-
-    fn cost(message: &str) -> usize {
-        let room = RoomName::lobby();
-        line_bytes(&Line { room, seq: 1, draft: row(0, message).draft })
-    }
-
-    #[test]
-    fn a_room_keeps_its_newest_lines_and_its_count() {
-        let mut driver = Driver::new(3, 1 << 20, 10);
-        assert_eq!(driver.load(1, "a").expect("there is place").1, 0);
-        assert_eq!(driver.kept(1), (vec![], 1));
-        for seq in 1..=5 {
-            assert_eq!(driver.append(1, "hi"), seq);
-        }
-        assert_eq!(driver.kept(1), (vec![3, 4, 5], 3));
-    }
-
-    #[test]
-    fn a_fetch_keeps_to_its_part() {
-        let mut driver = Driver::new(10, 1 << 20, 10);
-        driver.load(1, "a").expect("there is place");
-        for _ in 0..12 {
-            driver.append(1, "four");
-        }
-        let mut fetch = |seqs, newest_first, lines_max, bytes_max| {
-            let (lines, oldest) = driver.fetch(1, Part { seqs, newest_first, lines_max, bytes_max });
-            assert_eq!(oldest, 3);
-            lines
-        };
-        let all = usize::MAX;
-        assert_eq!(fetch((5, 7), false, 50, all), [5, 6, 7]);
-        assert_eq!(fetch((5, 7), false, 2, all), [5, 6]);
-        assert_eq!(fetch((5, 7), true, 2, all), [6, 7]);
-        assert_eq!(fetch((0, 4), true, 50, all), [3, 4]);
-        assert_eq!(fetch((0, 4), false, 1, all), [3]);
-        assert_eq!(fetch((11, u64::MAX), false, 50, all), [11, 12]);
-        assert_eq!(fetch((5, 12), false, 50, 8), [5, 6]);
-        assert_eq!(fetch((5, 12), true, 50, 11), [11, 12]);
-        assert_eq!(fetch((5, 12), true, 50, 0), [12], "at least one");
-        assert_eq!(fetch((5, 12), false, 0, all), [5], "at least one");
-        for nothing in [(0, 2), (13, 20), (7, 5), (0, 0), (u64::MAX, u64::MAX)] {
-            assert_eq!(fetch(nothing, false, 50, all), [0; 0], "{nothing:?}");
-            assert_eq!(fetch(nothing, true, 50, all), [0; 0], "{nothing:?}");
-        }
-    }
-
-    #[test]
-    fn the_rows_of_an_append_get_their_places_in_order() {
-        let mut driver = Driver::new(10, 1 << 20, 10);
-        driver.load(1, "a").expect("there is place");
-        driver.load(2, "b").expect("there is place");
-        driver.append(2, "first");
-        let rows = [row(1, "x"), row(2, "y"), row(1, "z")].into_iter().collect();
-        let Completion::Appended { lines, .. } = driver.ask(|ticket| Request::Append { ticket, rows }) else {
-            panic!("memory refuses no line");
-        };
-        let places: Vec<_> = lines.iter().map(|line| (&*line.room, line.seq, &*line.draft.message)).collect();
-        assert_eq!(places, [("a", 1, "x"), ("b", 2, "y"), ("a", 2, "z")]);
-    }
-
-    #[test]
-    fn a_room_without_lines_is_forgotten_when_it_is_unloaded() {
-        let mut driver = Driver::new(10, cost("hi") * 4, 10);
-        let (first, _) = driver.load(1, "a").expect("there is place");
-        assert_eq!(first.len(), 12);
-        driver.unload(1);
-        let (second, _) = driver.load(1, "a").expect("there is place");
-        assert_ne!(first, second, "nothing was said: a new life");
-        driver.append(1, "hi");
-        driver.unload(1);
-        assert_eq!(driver.load(2, "a").expect("it is kept"), (second.clone(), 1), "under another number");
-
-        // A line that is too long for all: its room's count goes on while it is loaded.
-        driver.load(3, "b").expect("there is place");
-        assert_eq!(driver.append(3, &"x".repeat(cost("hi") * 4)), 1);
-        assert_eq!(driver.kept(3), (vec![], 2));
-        assert_eq!(driver.append(3, "hi"), 2);
-        assert_eq!((driver.kept(2), driver.kept(3)), ((vec![1], 1), (vec![2], 2)));
-
-        // Trimmed to nothing while it is not loaded.
-        driver.append(2, &"x".repeat(cost("hi") * 3 - cost("")));
-        assert_eq!(driver.kept(2), (vec![2], 2));
-        driver.unload(2);
-        driver.append(3, "hi");
-        assert_eq!(driver.memory.rooms.len(), 1);
-        let (third, newest) = driver.load(2, "a").expect("there is place");
-        assert_eq!((third != second, newest), (true, 0), "a new life");
-    }
-
-    #[test]
-    fn the_room_unloaded_longest_makes_place() {
-        let mut driver = Driver::new(10, 1 << 20, 3);
-        let mut epochs = Vec::new();
-        for (key, name) in [(1, "a"), (2, "b"), (3, "c")] {
-            epochs.push(driver.load(key, name).expect("there is place").0);
-            driver.append(key, "hi");
-        }
-        assert_eq!(driver.load(4, "d"), Err(ErrorCode::Overloaded), "all are loaded");
-        driver.unload(2);
-        driver.unload(1);
-        assert_eq!(driver.load(5, "b").expect("it is kept"), (epochs[1].clone(), 1));
-        driver.unload(5);
-        assert_eq!(driver.load(4, "d").expect("a goes").1, 0);
-        assert_eq!(driver.load(2, "b").expect("it is kept"), (epochs[1].clone(), 1));
-        assert_eq!(driver.load(1, "a"), Err(ErrorCode::Overloaded));
-    }
-
-    #[test]
-    fn the_room_that_holds_most_loses_its_oldest_line() {
-        let mut dice = fastrand::Rng::with_seed(1);
-        let mut driver = Driver::new(1_000, 40_000, 20);
-        for key in 0..10 {
-            driver.load(key, &format!("room{key}")).expect("there is place");
-        }
-        let sizes = |driver: &Driver| -> Vec<usize> {
-            (0..10).map(|key| driver.memory.rooms[driver.memory.by_key[&RoomKey(key)]].bytes).collect()
-        };
-        let mut drops = 0;
-        for _ in 0..3_000 {
-            let mut before = sizes(&driver);
-            let key = dice.u32(0..10).min(dice.u32(0..10));
-            driver.append(key, "lines of one length, so that one goes for one that comes");
-            before[key as usize] += cost("lines of one length, so that one goes for one that comes");
-            let largest = *before.iter().max().expect("ten rooms");
-            for (before, after) in before.iter().zip(sizes(&driver)).filter(|(before, after)| after < before) {
-                drops += 1;
-                assert!(before * 9 / 8 >= largest, "{before} of {largest} bytes became {after}");
-            }
-        }
-        assert!(drops > 1_000, "the limit was reached");
-    }
-
-    #[test]
-    fn a_ring_gives_its_slots_back() {
-        let mut driver = Driver::new(1_000, 400 * cost(""), 1_000);
-        for key in 0..50 {
-            driver.load(key, &format!("room{key}")).expect("there is place");
-            for _ in 0..300 {
-                driver.append(key, "");
-            }
-        }
-        let slots: usize = driver.memory.rooms.iter().map(|(_, room)| room.lines.capacity()).sum();
-        assert!(slots < 4 * 400 + 50 * 8, "{slots} slots for 400 lines");
-    }
-
-    #[test]
-    fn size_classes_ascend_and_are_an_eighth_wide() {
-        let mut last = 0;
-        for bytes in (1..5_000).chain((5_000..5_000_000).step_by(977)).chain([usize::MAX]) {
-            let class = size_class(bytes);
-            assert!(class >= last);
-            last = class;
-            if bytes < 5_000_000 {
-                assert!(size_class(bytes + bytes.div_ceil(8)) > class, "{bytes}");
-            }
-        }
-        assert_eq!(size_class(0), 0);
-    }
-}
+mod tests;

@@ -81,7 +81,7 @@ impl Model {
         match self.dice.u8(0..20) {
             0 if self.rooms[place].pending.is_empty() && self.rooms[place].fetches.is_empty() => {
                 self.rooms[place].key = None;
-                Request::Unload { room: key }
+                Request::Unload { room: key, wall_ms: 0 }
             }
             0..=11 => self.append(ticket, place),
             _ => {
@@ -113,7 +113,7 @@ impl Model {
         let room = &mut self.rooms[place];
         room.key = Some(key);
         room.loading = true;
-        Request::Load { ticket, room: key, name: room.name.clone() }
+        Request::Load { ticket, room: key, name: room.name.clone(), must_exist: false }
     }
 
     fn append(&mut self, ticket: Ticket, place: usize) -> Request {
@@ -141,6 +141,7 @@ impl Model {
             user: UserId([self.dice.u8(..); 10]),
             from: Name::guest(self.dice.u128(..), 4),
             id: id.map(Into::into),
+            to: None,
             message: message.into(),
         }
     }

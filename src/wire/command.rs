@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use crate::chat::command::{Ask, Command, Echo, ErrorCode, Fault, From, Span};
+use crate::chat::command::{Ask, Command, Echo, Entry, ErrorCode, Fault, From, Hello, Span};
 
 use super::timestamp;
 
@@ -18,6 +19,9 @@ const TAG_BYTES_MAX: usize = 64;
 
 /// Numbers of the protocol are below 2^53: what a JavaScript number holds without loss.
 const WHOLE_END: u64 = 1 << 53;
+
+/// Rooms in a `hello` at most: more than anybody may be in, and little to hold.
+const ENTRIES_MAX: usize = 256;
 
 /// How many lines of a history are sent if the request does not say.
 const HISTORY_LINES: u32 = 50;
@@ -31,6 +35,16 @@ pub fn parse_plain(text: &str) -> Command<'_> {
     parse_object(text).unwrap_or(Command { ask: line, reference: None })
 }
 
+/// Reads a text message of a `chinwag.v1` client: a JSON object. Anything else is answered, never told: a `hello` that was
+/// cut must not leak its secret into a room.
+pub fn parse_v1(text: &str) -> Command<'_> {
+    parse_object(text).unwrap_or_else(|| wrong(Fault::new(ErrorCode::BadJson, "this is not a JSON object")))
+}
+
+fn wrong(fault: Fault) -> Command<'static> {
+    Command { ask: Ask::Wrong { fault, room: None, id: None }, reference: None }
+}
+
 /// Reads a JSON object; `None` if the text is none.
 fn parse_object(text: &str) -> Option<Command<'_>> {
     // Chat lines that people type are told from JSON by their first character.
@@ -42,7 +56,7 @@ fn parse_object(text: &str) -> Option<Command<'_>> {
         // JSON by the grammar, but with a value that cannot be held: its sender meant an object.
         Err(_) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
             let message = "the JSON has a lone surrogate or a number out of range";
-            Some(Command { ask: Ask::Wrong(Fault::new(ErrorCode::BadRequest, message)), reference: None })
+            Some(wrong(Fault::new(ErrorCode::BadRequest, message)))
         }
         Err(_) => None,
     }
@@ -66,15 +80,17 @@ enum Field {
     Before,
     After,
     Limit,
+    Session,
+    Rooms,
 }
 
 impl Field {
-    const COUNT: usize = Self::Limit as usize + 1;
+    const COUNT: usize = Self::Rooms as usize + 1;
 
     /// As spelled on the wire, in the order of the variants.
     const NAMES: [&str; Self::COUNT] = [
         "type", "message", "room", "id", "ref", "to", "name", "t", "epoch", "seq", "time", "last", "before", "after",
-        "limit",
+        "limit", "session", "rooms",
     ];
 
     const fn name(self) -> &'static str {
@@ -95,7 +111,9 @@ enum Value<'a> {
     Text(Cow<'a, str>),
     Whole(u64),
     Number(serde_json::Number),
-    /// `true`, `false`, a list or an object.
+    /// Of `rooms`: read when a `hello` takes it.
+    Raw(&'a RawValue),
+    /// `true`, `false`, another list or an object.
     Other,
 }
 
@@ -109,12 +127,21 @@ impl<'a> Fields<'a> {
             Value::Text(kind) => kind,
             _ => Cow::Borrowed(""),
         };
+        let (room, id) = (self.peek(Field::Room), self.peek(Field::Id));
         let (reference, ask) = match self.tag(Field::Ref) {
             Ok(reference) => (reference, self.ask(&kind)),
             // What else is wrong is told first.
             Err(fault) => (None, self.ask(&kind).and(Err(fault))),
         };
-        Command { ask: ask.unwrap_or_else(Ask::Wrong), reference }
+        Command { ask: ask.unwrap_or_else(|fault| Ask::Wrong { fault, room, id }), reference }
+    }
+
+    /// A text that is short enough to be returned with an error.
+    fn peek(&self, field: Field) -> Option<Cow<'a, str>> {
+        match &self.0[field as usize] {
+            Value::Text(text) if text.len() <= TAG_BYTES_MAX => Some(text.clone()),
+            _ => None,
+        }
     }
 
     fn ask(&mut self, kind: &str) -> Result<Ask<'a>, Fault> {
@@ -134,15 +161,31 @@ impl<'a> Fields<'a> {
             "history" => Ask::History { room: self.text(Field::Room)?, span: self.span()?, limit: self.limit()? },
             "typing" => Ask::Typing { room: self.text(Field::Room)? },
             "ping" => Ask::Ping { t: self.echo()? },
-            "hello" => {
-                let message = "`hello` is not for this connection: it is in its room already";
-                return Err(Fault::new(ErrorCode::BadRequest, message));
-            }
+            "hello" => Ask::Hello(Hello {
+                name: self.text(Field::Name)?,
+                session: self.text(Field::Session)?,
+                rooms: self.entries()?,
+            }),
             _ => {
                 let message = "`type` should be one of: chat, private, join, leave, name, who, history, typing, ping";
                 return Err(Fault::new(ErrorCode::UnknownType, message));
             }
         })
+    }
+
+    /// The rooms of a `hello`, each with where to begin.
+    fn entries(&mut self) -> Result<Option<Vec<Entry<'a>>>, Fault> {
+        let entry = |mut fields: Fields<'a>| Ok(Entry { room: fields.required_room()?, from: fields.from()? });
+        match self.take(Field::Rooms) {
+            Value::Absent => Ok(None),
+            Value::Raw(raw) => {
+                let Ok(Entries(entries)) = serde_json::from_str(raw.get()) else {
+                    return Err(Field::Rooms.should_be(&format!("a list of at most {ENTRIES_MAX} objects")));
+                };
+                entries.into_iter().map(entry).collect::<Result<_, _>>().map(Some)
+            }
+            _ => Err(Field::Rooms.should_be("a list")),
+        }
     }
 
     fn message(&mut self) -> Result<Cow<'a, str>, Fault> {
@@ -197,7 +240,7 @@ impl<'a> Fields<'a> {
             Value::Whole(number) => Ok(Some(Echo::Number(number.into()))),
             Value::Number(number) => Ok(Some(Echo::Number(number))),
             Value::Text(text) => Ok(Some(Echo::Text(short(Field::T, text)?.into()))),
-            Value::Other => Err(Field::T.should_be("a number or a string")),
+            Value::Raw(_) | Value::Other => Err(Field::T.should_be("a number or a string")),
         }
     }
 
@@ -205,7 +248,7 @@ impl<'a> Fields<'a> {
         match self.take(field) {
             Value::Absent => Ok(None),
             Value::Text(text) => Ok(Some(text)),
-            Value::Whole(_) | Value::Number(_) | Value::Other => Err(field.should_be("a string")),
+            Value::Whole(_) | Value::Number(_) | Value::Raw(_) | Value::Other => Err(field.should_be("a string")),
         }
     }
 
@@ -254,6 +297,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields = Fields::default();
         while let Some(KnownField(place)) = map.next_key()? {
             match place {
+                Some(place) if place == Field::Rooms as usize => {
+                    let raw: &RawValue = map.next_value()?;
+                    fields.0[place] = if raw.get() == "null" { Value::Absent } else { Value::Raw(raw) };
+                }
                 Some(place) => fields.0[place] = map.next_value()?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -261,6 +308,36 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             }
         }
         Ok(fields)
+    }
+}
+
+/// The objects of `rooms`.
+struct Entries<'a>(Vec<Fields<'a>>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {ENTRIES_MAX} objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element()? {
+            if entries.len() == ENTRIES_MAX {
+                return Err(A::Error::invalid_length(ENTRIES_MAX + 1, &self));
+            }
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
     }
 }
 
@@ -343,218 +420,4 @@ impl<'de> Visitor<'de> for ValueVisitor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(text: &str) -> Ask<'_> {
-        let command = parse_plain(text);
-        assert_eq!(command.reference, None, "{text}");
-        command.ask
-    }
-
-    /// The code and the words of the fault that a text is.
-    fn fault(text: &str) -> (ErrorCode, String) {
-        match parse_plain(text).ask {
-            Ask::Wrong(fault) => (fault.code, fault.message.into_owned()),
-            other => panic!("{text} is {other:?}"),
-        }
-    }
-
-    #[test]
-    fn text_that_is_no_json_object_is_a_line() {
-        for text in [
-            "hi",
-            "",
-            " ",
-            "42",
-            "\"x\"",
-            "[1]",
-            "null",
-            "true",
-            "{bro",
-            "{}x",
-            "{\"type\":\"ping\"} x",
-            "{'a':1}",
-            "{\"type\":\"chat\",}",
-            "\u{feff}{}",
-            "\u{a0}{}",
-            "{\"a\":\"\n\"}",
-            "{\"type\":\"chat\"",
-            "{\"a\":\"\\x\"}",
-        ] {
-            assert_eq!(ask(text), Ask::Chat { room: None, message: text.into(), id: None }, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_command_is_read() {
-        let position = From::Position { epoch: "e".into(), seq: 7, time_ms: Some(1_795_336_403_123) };
-        for (text, expected) in [
-            (
-                r#"{"type":"chat","room":"r","message":"hi","id":"1"}"#,
-                Ask::Chat { room: Some("r".into()), message: "hi".into(), id: Some("1".into()) },
-            ),
-            (r#" {"type":"chat"} "#, Ask::Chat { room: None, message: "".into(), id: None }),
-            (
-                r#"{"type":"private","to":"bob","message":"hi","id":"1"}"#,
-                Ask::Private { to: "bob".into(), message: "hi".into(), id: Some("1".into()) },
-            ),
-            (r#"{"type":"private","to":"bob"}"#, Ask::Private { to: "bob".into(), message: "".into(), id: None }),
-            (r#"{"type":"join","room":"r"}"#, Ask::Join { room: "r".into(), from: From::Live }),
-            (r#"{"type":"join","room":"r","epoch":"e"}"#, Ask::Join { room: "r".into(), from: From::Live }),
-            (r#"{"type":"join","room":"r","last":0}"#, Ask::Join { room: "r".into(), from: From::Last(0) }),
-            (
-                r#"{"type":"join","room":"r","last":9007199254740991}"#,
-                Ask::Join { room: "r".into(), from: From::Last(u32::MAX) },
-            ),
-            (
-                r#"{"type":"join","room":"r","last":5,"epoch":"e","seq":7,"time":"2026-11-22T08:33:23.123Z"}"#,
-                Ask::Join { room: "r".into(), from: position },
-            ),
-            (r#"{"type":"leave","room":"r"}"#, Ask::Leave { room: "r".into() }),
-            (r#"{"type":"name","name":"alice"}"#, Ask::Rename { name: "alice".into() }),
-            (r#"{"type":"who"}"#, Ask::Who { room: None }),
-            (r#"{"type":"history"}"#, Ask::History { room: None, span: Span::Newest, limit: 50 }),
-            (
-                r#"{"type":"history","room":"r","before":9,"limit":200}"#,
-                Ask::History { room: Some("r".into()), span: Span::Before(9), limit: 200 },
-            ),
-            (r#"{"type":"history","after":0,"limit":1}"#, Ask::History { room: None, span: Span::After(0), limit: 1 }),
-            (r#"{"type":"typing","room":"r"}"#, Ask::Typing { room: Some("r".into()) }),
-            (r#"{"type":"ping"}"#, Ask::Ping { t: None }),
-            (r#"{"type":"ping","t":"x"}"#, Ask::Ping { t: Some(Echo::Text("x".into())) }),
-        ] {
-            assert_eq!(ask(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_t_of_a_ping_is_any_number() {
-        for (number, expected) in
-            [("0", "0"), ("-3", "-3"), ("1.5", "1.5"), ("18446744073709551615", "18446744073709551615")]
-        {
-            match ask(&format!(r#"{{"type":"ping","t":{number}}}"#)) {
-                Ask::Ping { t: Some(Echo::Number(number)) } => assert_eq!(number.to_string(), expected),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn strings_are_borrowed_unless_they_have_escapes() {
-        let Ask::Chat { message: Cow::Borrowed("hi"), .. } = ask(r#"{"type":"chat","message":"hi"}"#) else {
-            panic!("copied");
-        };
-        let Ask::Chat { message, .. } = ask(r#"{"\u0074ype":"chat","message":"a\n\ud83d\ude00"}"#) else { panic!() };
-        assert_eq!(message, "a\n😀");
-    }
-
-    #[test]
-    fn null_is_absent_and_the_last_of_a_field_wins() {
-        assert_eq!(
-            ask(r#"{"type":"chat","room":null,"message":null,"id":null,"ref":null}"#),
-            Ask::Chat { room: None, message: "".into(), id: None }
-        );
-        assert_eq!(ask(r#"{"type":3,"type":"ping","t":[],"t":null}"#), Ask::Ping { t: None });
-    }
-
-    #[test]
-    fn fields_that_a_command_does_not_have_are_ignored_whatever_they_are() {
-        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-        for text in [
-            r#"{"type":"ping","id":5,"room":[],"message":{"a":1},"to":true,"seq":-1,"x":"\ud800"}"#.to_owned(),
-            format!(r#"{{"type":"ping","x":{deep},"room":[{deep}]}}"#),
-        ] {
-            assert_eq!(ask(&text), Ask::Ping { t: None });
-        }
-    }
-
-    #[test]
-    fn the_reference_comes_back_with_whatever_is_asked() {
-        for text in [r#"{"type":"ping","ref":"r1"}"#, r#"{"ref":"r1"}"#, r#"{"type":"join","ref":"r1"}"#] {
-            assert_eq!(parse_plain(text).reference.as_deref(), Some("r1"), "{text}");
-        }
-        // One that is none does not hide that the type is unknown.
-        assert_eq!(fault(r#"{"type":"x","ref":5}"#).0, ErrorCode::UnknownType);
-        assert_eq!(fault(r#"{"type":"hello"}"#).0, ErrorCode::BadRequest);
-    }
-
-    #[test]
-    fn an_unknown_or_missing_type_is_told() {
-        for text in ["{}", r#"{"type":""}"#, r#"{"type":null}"#, r#"{"type":1}"#, r#"{"type":"Chat"}"#] {
-            assert_eq!(fault(text).0, ErrorCode::UnknownType, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_known_field_of_a_wrong_type_is_told_by_its_name() {
-        for (rest, field) in [
-            (r#""type":"chat","message":1"#, "message"),
-            (r#""type":"chat","room":1"#, "room"),
-            (r#""type":"chat","id":1"#, "id"),
-            (r#""type":"chat","ref":{}"#, "ref"),
-            (r#""type":"private","message":"x""#, "to"),
-            (r#""type":"private","to":5"#, "to"),
-            (r#""type":"join""#, "room"),
-            (r#""type":"leave","room":null"#, "room"),
-            (r#""type":"name","name":["x"]"#, "name"),
-            (r#""type":"name""#, "name"),
-            (r#""type":"join","room":"r","seq":1"#, "epoch"),
-            (r#""type":"join","room":"r","epoch":"e","seq":-1"#, "seq"),
-            (r#""type":"join","room":"r","epoch":"e","seq":1.0"#, "seq"),
-            (r#""type":"join","room":"r","epoch":"e","seq":9007199254740992"#, "seq"),
-            (r#""type":"join","room":"r","epoch":"e","seq":"1""#, "seq"),
-            (r#""type":"join","room":"r","epoch":1"#, "epoch"),
-            (r#""type":"join","room":"r","last":true"#, "last"),
-            (r#""type":"join","room":"r","time":"noon""#, "time"),
-            (r#""type":"join","room":"r","time":5"#, "time"),
-            (r#""type":"history","before":1,"after":2"#, "before"),
-            (r#""type":"history","after":"2""#, "after"),
-            (r#""type":"history","limit":0"#, "limit"),
-            (r#""type":"history","limit":201"#, "limit"),
-            (r#""type":"history","limit":"5""#, "limit"),
-            (r#""type":"typing","room":false"#, "room"),
-            (r#""type":"ping","t":[1]"#, "t"),
-        ] {
-            let (code, message) = fault(&format!("{{{rest}}}"));
-            assert_eq!(code, ErrorCode::BadRequest, "{rest}");
-            assert!(message.starts_with(&format!("`{field}` should be ")), "{rest}: {message}");
-        }
-    }
-
-    #[test]
-    fn tags_have_at_most_64_bytes() {
-        for (kind, field) in [("chat", "id"), ("private\",\"to\":\"x", "id"), ("ping", "t"), ("who", "ref")] {
-            let request = |bytes: usize| format!(r#"{{"type":"{kind}","{field}":"{}"}}"#, "x".repeat(bytes));
-            let (code, message) = fault(&request(65));
-            assert_eq!(code, ErrorCode::TooLarge, "{kind}");
-            assert!(message.contains(&format!("`{field}`")), "{message}");
-            assert!(!matches!(parse_plain(&request(64)).ask, Ask::Wrong(_)), "{kind}");
-        }
-    }
-
-    #[test]
-    fn an_object_that_cannot_be_held_is_a_bad_request_and_no_line() {
-        for text in [
-            r#"{"type":"chat","message":"\ud800"}"#,
-            r#"{"type":"chat","message":"\udc00\ud800"}"#,
-            r#"{"type":"ping","t":1e999}"#,
-            r#"{"\ud800":1}"#,
-        ] {
-            assert_eq!(fault(text).0, ErrorCode::BadRequest, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_names_of_the_fields_are_in_order() {
-        for (field, name) in [
-            (Field::Type, "type"),
-            (Field::Ref, "ref"),
-            (Field::T, "t"),
-            (Field::Last, "last"),
-            (Field::Limit, "limit"),
-        ] {
-            assert_eq!(field.name(), name);
-        }
-    }
-}
+mod tests;

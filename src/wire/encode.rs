@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer as _};
 
 use crate::chat::command::Echo;
 use crate::chat::ids::{Millis, UserId};
-use crate::chat::message::{ErrorReply, History, Joined, Line, Message, Notice, Recovery};
-use crate::chat::names::Name;
+use crate::chat::message::{ErrorReply, History, Joined, Line, Message, Notice, Recovery, Welcome};
+use crate::chat::names::{ME, Name};
 
 use super::frame::{self, Opcode};
 use super::timestamp::Clockface;
@@ -26,9 +26,6 @@ pub enum Lang {
     /// `zh`.
     Chinese,
 }
-
-/// The room of private messages. The `@` is the server's own, so nobody's room has that name.
-const PRIVATE_ROOM: &str = "@me";
 
 /// Writes messages as frames.
 #[derive(Clone, Debug)]
@@ -67,7 +64,7 @@ impl Encoder {
 
     fn encode_line(&mut self, out: &mut Vec<u8>, line: &Line) {
         let start = frame::begin_frame(out);
-        Object { out, lang: self.lang, clockface: &mut self.clockface }.chat(line);
+        Object { out, lang: self.lang, clockface: &mut self.clockface }.line(line);
         frame::end_frame(out, start, Opcode::Text);
     }
 }
@@ -84,11 +81,11 @@ impl Object<'_> {
         match message {
             Message::Line(_) | Message::Page(_) | Message::Binary(_) => unreachable!("written by the encoder"),
             Message::Private { user, from, to, message, id } => {
-                self.open("private").field("room", PRIVATE_ROOM).field("from", &**from).user("user", *user);
+                self.open("private").field("room", ME).field("from", &**from).user("user", *user);
                 self.field("to", &**to).field("message", &**message).text("id", id.as_deref()).time(wall_ms);
             }
             Message::Ack { id, room, seq, duplicate, reference } => {
-                self.open("ack").field("id", &**id).field("room", room.as_deref().unwrap_or(PRIVATE_ROOM));
+                self.open("ack").field("id", &**id).field("room", room.as_ref().map_or(ME, |room| room.shown()));
                 if let Some(seq) = seq {
                     self.field("seq", seq);
                 }
@@ -97,6 +94,7 @@ impl Object<'_> {
                 }
                 self.reference(reference.as_deref()).time(wall_ms);
             }
+            Message::Welcome(welcome) => self.welcome(welcome).time(wall_ms),
             Message::Joined(joined) => self.joined(joined).time(wall_ms),
             Message::Left { room, reference } => {
                 self.open("left").field("room", &**room).reference(reference.as_deref()).time(wall_ms);
@@ -117,6 +115,9 @@ impl Object<'_> {
             Message::Renamed { user, from, to, reference } => {
                 self.open("user_rename").user("user", *user).field("from", &**from).field("to", &**to);
                 self.words(Words::Renamed { from, to }).reference(reference.as_deref()).time(wall_ms);
+            }
+            Message::Typing { room, user, name } => {
+                self.open("typing").field("room", &**room).user("user", *user).field("name", &**name).time(wall_ms);
             }
             Message::Presence { room, users, online, reference } => {
                 self.open("presence").field("room", &**room).users(users).field("online_count", online);
@@ -147,9 +148,25 @@ impl Object<'_> {
         self.close();
     }
 
-    /// A `chat` object, the same in a frame of its own and in a history.
-    fn chat(&mut self, line: &Line) {
+    /// A `welcome`.
+    fn welcome(&mut self, welcome: &Welcome) -> &mut Self {
+        self.open("welcome").field("session", &*welcome.session).user("user", welcome.user);
+        self.field("name", &*welcome.name).field("resumed", &welcome.resumed);
+        self.field("heartbeat_ms", &welcome.heartbeat_ms);
+        self.key("limits").raw("{\"message_bytes\":").value(&welcome.message_bytes_max);
+        self.field("name_chars", &welcome.name_chars_max).field("rooms", &welcome.rooms_max).close();
+        self.field("server", concat!("chinwag/", env!("CARGO_PKG_VERSION"))).reference(welcome.reference.as_deref())
+    }
+
+    /// A stored line's object, the same in a frame of its own and in a history.
+    fn line(&mut self, line: &Line) {
         let draft = &line.draft;
+        if let Some(to) = &draft.to {
+            self.open("private").field("room", ME).field("seq", &line.seq).field("from", &*draft.from);
+            self.user("user", draft.user).field("to", &**to).field("message", &*draft.message);
+            self.text("id", draft.id.as_deref()).time(draft.time_ms);
+            return self.close();
+        }
         self.open("chat").field("from", &*draft.from).field("message", &*draft.message).time(draft.time_ms);
         self.field("room", &*line.room).field("seq", &line.seq).user("user", draft.user);
         self.text("id", draft.id.as_deref()).close();
@@ -160,7 +177,7 @@ impl Object<'_> {
     }
 
     fn joined(&mut self, joined: &Joined) -> &mut Self {
-        self.open("joined").field("room", &*joined.room).field("epoch", &*joined.epoch).field("seq", &joined.seq);
+        self.open("joined").field("room", joined.room.shown()).field("epoch", &*joined.epoch).field("seq", &joined.seq);
         self.field("online_count", &joined.online).field("recovered", &(joined.recovery == Recovery::Recovered));
         match joined.recovery {
             Recovery::Fresh | Recovery::Recovered => {}
@@ -179,8 +196,8 @@ impl Object<'_> {
     }
 
     fn history(&mut self, history: &History) -> &mut Self {
-        self.open("history").field("room", &*history.room).field("epoch", &*history.epoch).key("messages");
-        self.list(&history.lines, |object, line: &Arc<Line>| object.chat(line));
+        self.open("history").field("room", history.room.shown()).field("epoch", &*history.epoch).key("messages");
+        self.list(&history.lines, |object, line: &Arc<Line>| object.line(line));
         self.field("oldest", &history.oldest).field("newest", &history.newest).field("more", &history.more);
         self.reference(history.reference.as_deref())
     }
@@ -327,6 +344,7 @@ mod tests {
             from: name("alice"),
             id: id.map(Into::into),
             message: message.into(),
+            to: None,
         };
         Arc::new(Line { room: room(), seq, draft })
     }

@@ -207,22 +207,21 @@ fn server_header(opcode: Opcode, payload_bytes: usize) -> ([u8; 10], usize) {
 /// So a slow reader's unsent frames can be dropped and the one in progress still be finished. Walks from frame to
 /// frame; the run's length bounds it.
 ///
-/// # Panics
-/// In debug builds, if `bytes` is no run of whole frames: we wrote it.
+/// Of bytes that are no run of whole frames (we wrote them, so they are) it gives some place from `position` to their end.
 pub fn whole_frames_end(bytes: &[u8], position: usize) -> usize {
-    let mut end = 0;
-    while end < position && end < bytes.len() {
-        end += server_frame_bytes(&bytes[end..]).unwrap_or(usize::MAX - end);
+    let mut end = 0_usize;
+    while end < position.min(bytes.len()) {
+        end = server_frame_bytes(&bytes[end..]).map_or(bytes.len(), |frame_bytes| end.saturating_add(frame_bytes));
     }
-    debug_assert!(end <= bytes.len(), "a frame that ends at {end} in a run of {}", bytes.len());
-    end.clamp(position, bytes.len().max(position))
+    end.min(bytes.len()).max(position)
 }
 
 /// How long the whole frame of the server's is that `bytes` begin with; `None` if its header is cut.
 fn server_frame_bytes(bytes: &[u8]) -> Option<usize> {
+    let big_endian = |bytes: &[u8]| bytes.iter().fold(0_usize, |value, &byte| value << 8 | usize::from(byte));
     Some(match bytes.get(1)? & 0x7f {
-        126 => 4 + bytes.get(2..4)?.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)),
-        127 => 10 + bytes.get(2..10)?.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)),
+        126 => 4 + big_endian(bytes.get(2..4)?),
+        127 => big_endian(bytes.get(2..10)?).saturating_add(10),
         short => 2 + usize::from(short),
     })
 }
@@ -230,6 +229,22 @@ fn server_frame_bytes(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// We only walk what we wrote. But a walk that could be led astray must not go on for ever.
+    #[test]
+    fn a_walk_over_what_is_no_frame_ends() {
+        let astray = [0x89, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf6, 0x7f, 0x7f];
+        for start in 0..astray.len() {
+            for position in 0..=astray.len() - start {
+                let end = whole_frames_end(&astray[start..], position);
+                assert!((position..=astray.len() - start).contains(&end), "{position} from {start}: {end}");
+            }
+        }
+        for position in [0, 1, 50] {
+            let end = whole_frames_end(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", position);
+            assert!((position..=60).contains(&end), "{position}: {end}");
+        }
+    }
 
     const MAX: u64 = 65_536;
 

@@ -142,9 +142,16 @@ impl<'a> Head<'a> {
     /// Whether the comma-separated list that all fields of that name are together has `item`, in whatever case
     /// (RFC 9110 section 5.6.1).
     pub fn lists(&self, name: &str, item: &str) -> bool {
-        self.values(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
+        self.items(name).any(|listed| listed.eq_ignore_ascii_case(item.as_bytes()))
+    }
+
+    /// As [`lists`](Self::lists), but the case counts, as it does in names of subprotocols (RFC 6455 section 4.1).
+    pub fn lists_exactly(&self, name: &str, item: &str) -> bool {
+        self.items(name).any(|listed| listed == item.as_bytes())
+    }
+
+    fn items(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.values(name).flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
     }
 }
 

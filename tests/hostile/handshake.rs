@@ -81,16 +81,14 @@ fn handshakes_that_are_written_otherwise() {
     }
 }
 
-/// > Offered subprotocols and extensions are not accepted: the 101 has neither `Sec-WebSocket-Protocol` nor
-/// > `Sec-WebSocket-Extensions`, and there is no compression.
-///
-/// > Today no subprotocol is chosen.
+/// > Offered extensions are not accepted: the 101 has no `Sec-WebSocket-Extensions`, and there is no compression. Of
+/// > offered subprotocols only `chinwag.v1` is
 #[test]
-fn nothing_that_is_offered_is_chosen() {
+fn nothing_else_that_is_offered_is_chosen() {
     let server = Server::start(&[]);
     for offer in [
         "Sec-WebSocket-Protocol: chat, soap",
-        "Sec-WebSocket-Protocol: chinwag.v1",
+        "Sec-WebSocket-Protocol: Chinwag.V1, chinwag.v2",
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
     ] {
         let mut raw = server.raw();

@@ -151,3 +151,22 @@ fn one_that_is_not_read_and_vanishes_is_noticed() {
     assert_eq!(left["type"], "user_leave", "{left}");
     assert!(start.elapsed().as_secs() < 6, "it took {:?}", start.elapsed());
 }
+
+/// > A client without tokens is not read until it has some again
+///
+/// Nor is what was read already heard before: many small requests in one piece are no way around the rate.
+#[test]
+fn many_requests_in_one_piece_are_heard_at_the_rate() {
+    let server = Server::start(&["--rate", "20", "--burst", "5"]);
+    let mut other = server.join("other", "tea", 1);
+    let mut raw = server.raw();
+    let start = Instant::now();
+    let requests: Vec<u8> = (0..30).flat_map(|_| frame(TEXT, br#"{"type":"ping"}"#)).collect();
+    raw.send([handshake("/rooms/tea").into_bytes(), requests].concat());
+    raw.expect_101();
+    for _ in 0..30 {
+        raw.until_text("pong");
+    }
+    assert!(start.elapsed().as_millis() >= 600, "30 at 20 a second with 5 at once took only {:?}", start.elapsed());
+    assert_eq!(other.json()["type"], "user_join");
+}

@@ -51,6 +51,7 @@ pub const PATHS: &[&str] = &[
     "a name that was taken meanwhile",
     "a page",
     "a private message",
+    "a private message to nobody",
     "a private message to oneself",
     "a private retry too late",
     "a read refused",

@@ -152,7 +152,7 @@ impl Saboteur {
     /// Spoils a turn, perhaps. `everybody` is who is connected.
     pub fn spoil(&mut self, turn: &mut Turn, everybody: &[ConnId]) {
         let ended = turn.steps.iter().filter_map(|step| match step.input {
-            Input::Closed { conn } => Some(conn),
+            Input::Closed { conn, .. } => Some(conn),
             _ => None,
         });
         self.ended.extend(ended);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chinwag::chat::command::{From, Span};
 use chinwag::chat::message::ErrorReply;
+use chinwag::chat::names::ME;
 use chinwag::chat::{Ask, Command, ConnId, Draft, ErrorCode, Message, Name, Request, RoomName, Ticket, UserId};
 
 use crate::hold;
@@ -82,6 +83,10 @@ impl Model {
                 Ok(room) => self.current.due.push(Due::Presence { conn, room, reference }),
                 Err(code) => self.owe_error(conn, code, room.as_deref(), reference, None),
             },
+            // What it would name is kept on `chinwag.v1` only.
+            Ask::History { room: Some(room), .. } if room == ME => {
+                self.owe_error(conn, ErrorCode::RoomInvalid, Some(room), reference, None);
+            }
             Ask::History { room, span, limit } => match self.resolve(conn, room.as_deref()) {
                 Ok(room) => self.heard_history(conn, room, *span, *limit, reference),
                 Err(code) => self.owe_error(conn, code, room.as_deref(), reference, None),
@@ -91,7 +96,10 @@ impl Model {
                 self.current.due.push(Due::Exactly(vec![conn], Message::Pong { t: t.clone(), reference }));
             }
             Ask::Binary(bytes) => self.heard_binary(conn, bytes, reference),
-            Ask::Wrong(fault) => self.owe_error(conn, fault.code, None, reference, None),
+            Ask::Wrong { fault, room, id } => {
+                self.owe_error(conn, fault.code, room.as_deref(), reference, id.as_deref());
+            }
+            Ask::Hello(_) => self.owe_error(conn, ErrorCode::BadRequest, None, reference, None),
         }
         let user = &self.users[&conn];
         let tokens = match &user.waiting {
@@ -160,6 +168,7 @@ impl Model {
             from: draft.from.clone(),
             id: id.map(Arc::from),
             message: message.into(),
+            to: None,
         };
         hold!(draft == expected, "the line was changed: {draft:?}");
         self.see_name(conn, &draft.from)?;
@@ -247,7 +256,6 @@ impl Model {
             }
             self.coverage.note("a private retry too late");
             self.current.either = Some(conn);
-            return;
         }
         let by_id = UserId::parse(to).and_then(|id| self.ids.get(&id)).copied();
         let name = Name::parse(to, self.limits.name_chars_max);
@@ -256,6 +264,14 @@ impl Model {
         if target.is_none() && name.is_some_and(|name| self.may_be_a_guests(&name)) {
             // Nobody has seen yet whether it is somebody's name.
             self.current.either = Some(conn);
+            return;
+        }
+        if let (None, Some(nobody)) = (target, UserId::parse(to)) {
+            let (stream, id) = (RoomName::stream(nobody), id.map(Into::into));
+            self.user(conn).waiting = Some(Waiting::Post { stream, id, reference });
+            return;
+        }
+        if self.current.either == Some(conn) {
             return;
         }
         let Some(target) = target else {

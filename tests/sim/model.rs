@@ -70,6 +70,12 @@ pub enum Waiting {
         order: u64,
         reference: Reference,
     },
+    /// A private message to an id that nobody here has: whether it has a stream is the store's to say.
+    Post {
+        stream: RoomName,
+        id: Option<String>,
+        reference: Reference,
+    },
     Leave {
         room: RoomName,
         reference: Reference,
@@ -265,7 +271,7 @@ impl Model {
         match &step.input {
             Input::Opened { conn, room, name, secret } => self.opened(*conn, room, name.as_deref(), *secret),
             Input::Heard { conn, command } => self.heard(step, *conn, command)?,
-            Input::Closed { conn } => match self.users.get_mut(conn) {
+            Input::Closed { conn, .. } => match self.users.get_mut(conn) {
                 Some(user) => {
                     user.gone = true;
                     user.waiting = None;

@@ -13,6 +13,9 @@ pub struct Lateness {
     pub refused_percent: u8,
 }
 
+/// The rooms that an append goes to: two for a private message. None for all else.
+type Rooms = smallvec::SmallVec<[RoomKey; 2]>;
+
 /// The store.
 #[derive(Debug)]
 pub struct Store {
@@ -21,8 +24,8 @@ pub struct Store {
     dice: fastrand::Rng,
     /// Not done yet, in order of submission.
     waiting: Vec<Request>,
-    /// Done and not answered yet, in the order in which they were done, with the room of an append.
-    done: Vec<(Option<RoomKey>, Completion)>,
+    /// Done and not answered yet, in the order in which they were done, with the rooms of an append.
+    done: Vec<(Rooms, Completion)>,
 }
 
 impl Store {
@@ -66,20 +69,20 @@ impl Store {
         let mut stuck: Vec<RoomKey> = Vec::new();
         for request in std::mem::take(&mut self.waiting) {
             let ready = self.dice.u8(0..100) < late.done_percent;
-            let room = match &request {
-                Request::Append { rows, .. } => Some(rows[0].room),
-                _ => None,
+            let rooms: Rooms = match &request {
+                Request::Append { rows, .. } => rows.iter().map(|row| row.room).collect(),
+                _ => Rooms::new(),
             };
-            if !ready || room.is_some_and(|room| stuck.contains(&room)) {
-                stuck.extend(room);
+            if !ready || rooms.iter().any(|room| stuck.contains(room)) {
+                stuck.extend(rooms);
                 self.waiting.push(request);
             } else if self.dice.u8(0..100) < late.refused_percent {
-                self.done.push((room, Completion::Refused { ticket: ticket(&request), code: ErrorCode::Overloaded }));
+                self.done.push((rooms, Completion::Refused { ticket: ticket(&request), code: ErrorCode::Overloaded }));
             } else {
                 let mut completions = Vec::new();
                 self.memory.submit(request);
                 self.memory.collect(&mut completions);
-                self.done.extend(completions.into_iter().map(|completion| (room, completion)));
+                self.done.extend(completions.into_iter().map(|completion| (rooms.clone(), completion)));
             }
         }
     }
@@ -87,11 +90,11 @@ impl Store {
     /// Gives some of the answers: those to a room's appends in order, all others in any.
     fn answer(&mut self, percent: u8, completions: &mut Vec<Completion>) {
         let mut stuck: Vec<RoomKey> = Vec::new();
-        for (room, completion) in std::mem::take(&mut self.done) {
+        for (rooms, completion) in std::mem::take(&mut self.done) {
             let ready = self.dice.u8(0..100) < percent;
-            if !ready || room.is_some_and(|room| stuck.contains(&room)) {
-                stuck.extend(room);
-                self.done.push((room, completion));
+            if !ready || rooms.iter().any(|room| stuck.contains(room)) {
+                stuck.extend(rooms.iter().copied());
+                self.done.push((rooms, completion));
             } else {
                 completions.push(completion);
             }

@@ -14,7 +14,8 @@ impl Model {
     pub fn requested(&mut self, step: &Step) -> Verdict {
         for request in &step.requests {
             match request {
-                Request::Load { ticket, room: key, name } => {
+                Request::Load { ticket, room: key, name, must_exist } => {
+                    hold!(*must_exist == name.is_stream(), "nobody here has a stream, and {name} was loaded");
                     hold!(!matches!(step.input, Input::Completed(_)), "an answer made a room load");
                     let room = self.rooms.entry(name.clone()).or_insert_with(|| Room { oldest: 1, ..Room::default() });
                     hold!(room.key.is_none(), "{name} was loaded twice");
@@ -70,7 +71,8 @@ impl Model {
     /// Takes note of the rooms that the core gave back.
     pub fn unloaded(&mut self, step: &Step) -> Verdict {
         for request in &step.requests {
-            let Request::Unload { room: key } = request else { continue };
+            let Request::Unload { room: key, wall_ms } = request else { continue };
+            hold!(*wall_ms == step.now.wall_ms, "{key:?} was unloaded at another time");
             let name = self.keys.remove(key).ok_or("a room was unloaded that is not loaded")?;
             let open = self.asked.values().find(|asked| asked.room() == &name);
             hold!(open.is_none(), "{name} was unloaded before {open:?} was answered");
@@ -164,6 +166,12 @@ impl Model {
                     let (room, reference) = (Some(name.to_string()), reference.clone());
                     self.current.due.push(Due::Error { conn: *conn, code, room, or_room: None, reference, id: None });
                     self.coverage.note("a join refused");
+                    user.waiting = None;
+                }
+                Some(Waiting::Post { stream, id, reference }) if stream == name => {
+                    let (id, reference) = (id.clone(), reference.clone());
+                    self.current.due.push(Due::Error { conn: *conn, code, room: None, or_room: None, reference, id });
+                    self.coverage.note("a private message to nobody");
                     user.waiting = None;
                 }
                 _ => {}

@@ -70,6 +70,7 @@ impl Model {
             exact @ Message::Pong { .. } => self
                 .pay(|due| matches!(due, Due::Exactly(to, message) if to[..] == [conn] && message == exact))
                 .map(drop),
+            Message::Welcome(_) | Message::Typing { .. } => Err("that is for `chinwag.v1` only".into()),
             Message::System(Notice::Shutdown { .. }) => Err("nobody shut anything down".into()),
         }
     }
@@ -276,6 +277,7 @@ impl Model {
         let either = self.current.either;
         match message {
             Message::Ack { id, room: None, duplicate, .. } if either == Some(conn) => {
+                self.user(conn).waiting = None;
                 if !duplicate {
                     let user = self.user(conn);
                     user.private_count += 1;

@@ -9,7 +9,7 @@ use chinwag::chat::{Class, CloseReason, Command, Completion, ConnId, Event, Mess
 pub enum Input {
     Opened { conn: ConnId, room: RoomName, name: Option<String>, secret: [u8; 16] },
     Heard { conn: ConnId, command: Command<'static> },
-    Closed { conn: ConnId },
+    Closed { conn: ConnId, for_good: bool },
     Drained { conn: ConnId },
     Completed(Completion),
     Tick,
@@ -22,7 +22,7 @@ impl Input {
                 Event::Opened { conn: *conn, room: room.clone(), name: name.as_deref(), secret: *secret }
             }
             Self::Heard { conn, command } => Event::Heard { conn: *conn, command: command.clone() },
-            Self::Closed { conn } => Event::Closed { conn: *conn },
+            Self::Closed { conn, for_good } => Event::Closed { conn: *conn, for_good: *for_good },
             Self::Drained { conn } => Event::Drained { conn: *conn },
             Self::Completed(completion) => Event::Completed(completion.clone()),
             Self::Tick => Event::Tick,

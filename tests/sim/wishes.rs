@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use chinwag::chat::command::{Echo, From, Reference, Span};
+use chinwag::chat::command::{Echo, From, Hello, Reference, Span};
 use chinwag::chat::{Ask, Command, ConnId, ErrorCode, Fault};
 
 use crate::model::Model;
@@ -105,7 +105,8 @@ impl Wishes {
             88..=91 => Ask::Typing { room: self.perhaps_room() },
             92..=94 => Ask::Ping { t: self.echo() },
             95..=97 => Ask::Binary(BLOBS[self.dice.usize(0..BLOBS.len())]),
-            _ => Ask::Wrong(self.fault()),
+            98 => Ask::Hello(Hello::default()),
+            _ => self.wrong(),
         };
         Command { ask, reference: self.reference() }
     }
@@ -249,11 +250,14 @@ impl Wishes {
         }
     }
 
-    fn fault(&mut self) -> Fault {
-        match self.dice.u8(0..3) {
+    fn wrong(&mut self) -> Ask<'static> {
+        let fault = match self.dice.u8(0..3) {
             0 => Fault::new(ErrorCode::BadRequest, "message must be a string"),
             1 => Fault::new(ErrorCode::UnknownType, "no such type"),
             _ => Fault::new(ErrorCode::TooLarge, "id is longer than 64 bytes"),
-        }
+        };
+        self.count += 1;
+        let id = self.dice.bool().then(|| format!("{}", self.count).into());
+        Ask::Wrong { fault, room: self.perhaps_room(), id }
     }
 }

@@ -68,7 +68,7 @@ impl World {
         }
         Self {
             dice: fastrand::Rng::with_seed(plan.seed),
-            chat: Chat::new(plan.limits.clone(), [plan.seed as u8; 16]),
+            chat: Chat::new(plan.limits.clone(), [plan.seed as u8; 32]),
             store: Store::new(plan.memory, plan.late, plan.seed),
             effects: Effects::default(),
             model: Model::new(plan.limits.clone()),
@@ -162,7 +162,8 @@ impl World {
     fn begin_turn(&mut self) {
         self.turn = Turn::default();
         for conn in std::mem::take(&mut self.ended) {
-            self.feed(Input::Closed { conn });
+            let for_good = self.dice.bool();
+            self.feed(Input::Closed { conn, for_good });
             self.departed = Some(conn);
             self.wishes.forget(conn);
             // A core that did not hear of it would be right not to expect another there.
@@ -205,7 +206,11 @@ impl World {
     /// An event for a connection that is gone; its slot may have another tenant.
     fn stale(&mut self) {
         if let Some(conn) = self.departed {
-            let input = if self.dice.bool() { Input::Drained { conn } } else { Input::Closed { conn } };
+            let input = if self.dice.bool() {
+                Input::Drained { conn }
+            } else {
+                Input::Closed { conn, for_good: self.dice.bool() }
+            };
             self.feed(input);
         }
     }
