@@ -4,6 +4,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::PoisonError;
 
 use serde_json::Value;
+use socket2::SockRef;
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::http::{HeaderValue, header};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
@@ -35,15 +38,38 @@ impl Client {
     /// Connects and upgrades; fails if that fails.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr, scene: Scene, who: &str, path: &str) -> Self {
-        scene.note(&format!("{who} connect {path}"));
+        Self::connect_with(address, scene, who, path, None)
+    }
+
+    /// The same, with a subprotocol that is offered and has to be chosen.
+    #[track_caller]
+    pub(crate) fn connect_with(
+        address: SocketAddr,
+        scene: Scene,
+        who: &str,
+        path: &str,
+        subprotocol: Option<&'static str>,
+    ) -> Self {
+        scene.note(&format!("{who} connect {path} {}", subprotocol.unwrap_or_default()));
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
         stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
-        let upgraded = tungstenite::client(format!("ws://{address}{}", escape(path)), stream);
+        let mut request = format!("ws://{address}{}", escape(path)).into_client_request().expect("a good address");
+        if let Some(subprotocol) = subprotocol {
+            request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        }
+        let upgraded = tungstenite::client(request, stream);
         let (socket, response) = upgraded.unwrap_or_else(|error| panic!("{who} connect {path}: {error}"));
-        assert!(response.headers().get("sec-websocket-protocol").is_none(), "a subprotocol that was not offered");
+        let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
+        assert_eq!(chosen, subprotocol.map(str::as_bytes), "which subprotocol was chosen");
         Self { who: who.to_owned(), socket, scene, pings: 0 }
+    }
+
+    /// Breaks the connection without a goodbye: a reset.
+    pub(crate) fn cut(self) {
+        self.scene.note(&format!("{} cut", self.who));
+        SockRef::from(self.stream()).set_linger(Some(std::time::Duration::ZERO)).expect("a socket lingers not");
     }
 
     /// Sends a text frame, with the noted values put in.

@@ -1,7 +1,7 @@
 //! Patterns for frames: text that is meant literally, with places for what differs from run to run.
 //!
-//! `<T>` is a timestamp, `<U>` a user's id, `<N>` a guest's name, `<E>` an epoch, `<D>` a decimal number and `<W>` any
-//! words (what may stand in a JSON string). With a digit behind, as in `<U1>`, the value is noted where it is first
+//! `<T>` is a timestamp, `<U>` a user's id, `<N>` a guest's name, `<E>` an epoch, `<S>` a session, `<D>` a decimal number
+//! and `<W>` any words (what may stand in a JSON string). With a digit behind, as in `<U1>`, the value is noted where it is first
 //! met and must be the same from then on.
 
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ enum Kind {
     User,
     Guest,
     Epoch,
+    Session,
     Number,
     Words,
 }
@@ -61,6 +62,7 @@ impl Kind {
             b'U' => Self::User,
             b'N' => Self::Guest,
             b'E' => Self::Epoch,
+            b'S' => Self::Session,
             b'D' => Self::Number,
             b'W' => Self::Words,
             _ => return None,
@@ -84,6 +86,10 @@ impl Kind {
                 (length >= 10).then_some(length)
             }
             Self::Epoch => Some(run(|byte| byte.is_ascii_alphanumeric(), 0)).filter(|&length| length >= 8),
+            Self::Session => {
+                let length = run(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'), 0);
+                (32..=128).contains(&length).then_some(length)
+            }
             Self::Number => Some(run(|byte| byte.is_ascii_digit(), 0)).filter(|&length| length >= 1),
             Self::Words => Some(run(|byte| byte != b'"' && byte != b'\\', 0)).filter(|&length| length >= 1),
         }

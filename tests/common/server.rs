@@ -164,6 +164,12 @@ impl Server {
         Client::connect(self.address, self.scene.clone(), who, path)
     }
 
+    /// The same, over `chinwag.v1`. Says no `hello`.
+    #[track_caller]
+    pub(crate) fn connect_v1(&self, who: &str, path: &str) -> Client {
+        Client::connect_with(self.address, self.scene.clone(), who, path, Some("chinwag.v1"))
+    }
+
     /// Like [`connect`](Self::connect), with a name, and with the welcome taken: `online` are there, itself too.
     #[track_caller]
     pub(crate) fn join(&self, name: &str, room: &str, online: u32) -> Client {

@@ -4,8 +4,7 @@ use crate::common::server::Server;
 
 /// > What a command gets wrong is answered with an `error`, to its sender only, and the connection lives on
 ///
-/// > `ref` and `id` are the request's own, `room` is the room in question, where there is one (of a request that is wrong
-/// > in itself there is only `ref`); `retry` says whether the same request may succeed later.
+/// > `room`, `ref` and `id` are the request's own, where it has them
 #[test]
 fn an_error_has_what_the_request_had() {
     let server = Server::start(&[]);
