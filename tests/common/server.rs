@@ -186,6 +186,11 @@ impl Server {
         Raw::connect(self.address, self.scene.clone())
     }
 
+    /// Whether standard error has this, so far.
+    pub(crate) fn logged(&self, part: &str) -> bool {
+        lock(&self.scene.log).contains(part)
+    }
+
     /// The next line on standard output, which has to come.
     #[track_caller]
     pub(crate) fn next_line(&self) -> String {
