@@ -13,6 +13,7 @@ use super::joining::{Begin, ROOM_INVALID};
 use super::message::{Message, Welcome};
 use super::names::{ME, RoomName};
 use super::session::{Proof, SESSION_MS};
+use super::slack;
 use super::users::{Dialect, Reader, User, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
@@ -61,15 +62,17 @@ impl Absent {
         self.away -= 1;
         self.away_rooms -= user.rooms.len();
         if self.away == 0 {
-            self.graces_due = VecDeque::new();
+            self.graces_due.clear();
+            slack::trim_queue(&mut self.graces_due);
         }
     }
 
     fn remove_stranger(&mut self, conn: ConnId) -> Option<[u8; 16]> {
         let secret = self.strangers.remove(&conn)?;
+        slack::trim_table(&mut self.strangers);
         if self.strangers.is_empty() {
-            self.hellos_due = VecDeque::new();
-            self.strangers = HashMap::new();
+            self.hellos_due.clear();
+            slack::trim_queue(&mut self.hellos_due);
         }
         Some(secret)
     }
@@ -216,7 +219,7 @@ impl Chat {
             membership.reader = Reader::Away;
             room.part_audience();
         }
-        self.users[user].arrivals.clear();
+        self.users[user].arrivals = VecDeque::new();
         let waiting = self.users[user].waiting.take();
         if let Some(Waiting::Load { room, .. }) = waiting {
             self.rooms[room].stop_waiting(user);

@@ -3,6 +3,7 @@
 //! Whoever comes waits until the room is loaded; with a position, also until the store has said whether the position is
 //! good. What a reader then has to catch up with is `catching_up`'s.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -125,6 +126,8 @@ impl Chat {
             self.go(now, user, room, Join::Asked { begin, hello: true, reference: None }, effects);
         }
         if self.users[user].waiting.is_none() {
+            // Where all have arrived, no room is needed for more.
+            self.users[user].arrivals = VecDeque::new();
             self.users[user].quiet = false;
         }
     }

@@ -5,6 +5,7 @@ use super::ids::{ConnId, Now, RoomKey};
 use super::message::Message;
 use super::presence::Way;
 use super::retries::Place;
+use super::slack;
 use super::users::{Dialect, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
@@ -63,6 +64,7 @@ impl Chat {
         let place = rooms.remove(which).place;
         let here = &mut self.rooms[room];
         here.members.swap_remove(place as usize);
+        slack::trim(&mut here.members);
         here.part_audience();
         if let Some(moved) = here.members.get(place as usize) {
             let membership = self.users[moved.user].membership_mut(room).expect("a member knows the room");

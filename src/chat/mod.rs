@@ -18,6 +18,7 @@ pub mod effects;
 pub mod ids;
 pub mod message;
 pub mod names;
+pub mod slack;
 
 mod asking;
 mod catching_up;

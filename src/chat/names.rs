@@ -136,6 +136,11 @@ impl RoomName {
         self.0.starts_with('@')
     }
 
+    /// Whose stream it is, if it is one.
+    pub fn owner(&self) -> Option<UserId> {
+        UserId::parse(self.0.strip_prefix('@')?)
+    }
+
     /// As clients know it: a user's stream is `@me` to that user.
     pub fn shown(&self) -> &str {
         if self.is_stream() { ME } else { &self.0 }

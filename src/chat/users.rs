@@ -3,13 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
-use slab::Slab;
 use smallvec::SmallVec;
 
 use super::greeting::Greeting;
 use super::ids::{ConnId, Millis, RoomKey, UserId};
 use super::joining::{Begin, Join};
 use super::names::{Name, NameKey, RoomName};
+use super::slack::{self, Slots};
 
 /// A user's slot. Good until the user departs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +121,7 @@ impl User {
 /// All users, found by connection, name and id.
 #[derive(Debug, Default)]
 pub(super) struct Users {
-    slots: Slab<User>,
+    slots: Slots<User>,
     /// By the connection's slot: its generation and who it is.
     by_conn: Vec<Option<(u32, UserKey)>>,
     by_name: HashMap<NameKey, UserKey>,
@@ -179,6 +179,10 @@ impl Users {
     pub(super) fn disconnect(&mut self, user: UserKey) -> Option<ConnId> {
         let conn = self[user].conn.take()?;
         self.by_conn[conn.index as usize] = None;
+        while let Some(None) = self.by_conn.last() {
+            self.by_conn.pop();
+        }
+        slack::trim(&mut self.by_conn);
         Some(conn)
     }
 
@@ -188,9 +192,8 @@ impl Users {
         let user = self.slots.remove(key.0 as usize);
         self.by_name.remove(&user.name.key());
         self.by_id.remove(&user.id);
-        if self.slots.is_empty() {
-            *self = Self::default();
-        }
+        slack::trim_table(&mut self.by_name);
+        slack::trim_table(&mut self.by_id);
         user
     }
 

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
-use slab::Slab;
 
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::{ConnId, Millis, Now};
+use crate::chat::slack::Slots;
 use crate::config::Rate;
 
 use crate::wire::decoder::{CloseWatch, Partial};
@@ -224,7 +224,7 @@ impl Bucket {
 /// All connections. A slot's tenants are told apart by their generation.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    slots: Slab<Connection>,
+    slots: Slots<Connection>,
     generation: u32,
     /// Those that are upgraded, until they are freed.
     pub(super) open: usize,
@@ -253,9 +253,6 @@ impl Connections {
         self.find(id)?;
         let connection = self.slots.remove(id.index as usize);
         self.open -= usize::from(connection.flags.upgraded);
-        if self.slots.is_empty() {
-            self.slots.shrink_to_fit();
-        }
         Some(connection)
     }
 
