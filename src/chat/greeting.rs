@@ -186,7 +186,7 @@ impl Chat {
             reference,
             owed,
         };
-        self.users[user].waiting = Some(Waiting::Greeting(Box::new(greeting)));
+        self.users[user].waiting = Some(Box::new(Waiting::Greeting(greeting)));
         self.settle(now, user, effects);
     }
 
@@ -219,8 +219,8 @@ impl Chat {
             membership.reader = Reader::Away;
             room.part_audience();
         }
-        self.users[user].arrivals = VecDeque::new();
-        let waiting = self.users[user].waiting.take();
+        self.users[user].set_arrivals(VecDeque::new());
+        let waiting = self.users[user].waiting.take().map(|waiting| *waiting);
         if let Some(Waiting::Load { room, .. }) = waiting {
             self.rooms[room].stop_waiting(user);
         }
@@ -281,7 +281,7 @@ impl Chat {
         for room in leaving {
             self.exit(now, user, room, effects);
         }
-        self.users[user].arrivals = arrivals;
+        self.users[user].set_arrivals(arrivals);
         self.arrive_next(now, user, effects);
     }
 

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::effects::Effects;
 use super::ids::{ConnId, RoomKey};
 use super::names::RoomName;
@@ -18,7 +20,8 @@ pub(super) struct Room {
     pub(super) epoch: Option<Arc<str>>,
     /// The newest `seq` that was answered.
     pub(super) newest: u64,
-    pub(super) members: Vec<Member>,
+    /// A stream has one.
+    pub(super) members: SmallVec<[Member; 1]>,
     /// Who joins, or writes, when it is ready or its position was looked at; in order.
     pub(super) waiters: Vec<UserKey>,
     /// Lines on their way here from users who are not members: private ones, into this stream.
@@ -123,7 +126,7 @@ impl Rooms {
             name,
             epoch: None,
             newest: 0,
-            members: Vec::new(),
+            members: SmallVec::new(),
             waiters: Vec::new(),
             incoming: 0,
             untold: Untold::default(),

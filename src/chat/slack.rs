@@ -9,7 +9,9 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::ops::{Deref, DerefMut};
 
+use hashbrown::HashTable;
 use slab::Slab;
+use smallvec::{Array, SmallVec};
 
 /// Items for which a collection keeps room, however few it holds.
 pub const ITEMS_KEPT: usize = 256;
@@ -42,6 +44,20 @@ pub fn trim_queue<T>(queue: &mut VecDeque<T>) {
 pub fn trim_table<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
     if is_slack(table.len(), table.capacity()) {
         table.shrink_to(room_for(table.len()));
+    }
+}
+
+/// Gives back what a short list has too much that was long once.
+pub fn trim_small<A: Array>(list: &mut SmallVec<A>) {
+    if is_slack(list.len(), list.capacity()) {
+        list.shrink_to_fit();
+    }
+}
+
+/// Gives back what an index has too much; `hash` gives an item's.
+pub fn trim_index<T>(index: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
+    if is_slack(index.len(), index.capacity()) {
+        index.shrink_to(room_for(index.len()), hash);
     }
 }
 

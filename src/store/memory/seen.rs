@@ -47,15 +47,15 @@ impl Seen {
         let number = first.wrapping_add(records.len() as u32);
         let seen_s = u32::try_from(wall_ms / 1_000).unwrap_or(u32::MAX);
         records.push_back(Record { user, taken: false, life, seen_s });
-        let rehash = |&number: &u32| hash(records[number.wrapping_sub(first) as usize].user);
-        self.numbers.insert_unique(hash(user), number, rehash);
+        let rehash = |&number: &u32| records[number.wrapping_sub(first) as usize].user.hash_bits();
+        self.numbers.insert_unique(user.hash_bits(), number, rehash);
     }
 
     /// Takes a user out; gives the life.
     pub(super) fn take(&mut self, user: UserId) -> Option<u32> {
         let (records, first) = (&mut self.records, self.first);
         let place = |number: u32| number.wrapping_sub(first) as usize;
-        let entry = self.numbers.find_entry(hash(user), |&number| records[place(number)].user == user).ok()?;
+        let entry = self.numbers.find_entry(user.hash_bits(), |&number| records[place(number)].user == user).ok()?;
         let record = &mut records[place(entry.remove().0)];
         record.taken = true;
         let life = record.life;
@@ -100,7 +100,7 @@ impl Seen {
         self.first = 0;
         self.numbers = HashTable::with_capacity(self.records.len());
         for (record, number) in self.records.iter().zip(0..) {
-            self.numbers.insert_unique(hash(record.user), number, |_| unreachable!("there is room for all"));
+            self.numbers.insert_unique(record.user.hash_bits(), number, |_| unreachable!("there is room for all"));
         }
     }
 
@@ -111,15 +111,9 @@ impl Seen {
         assert!(!self.records.front().is_some_and(|record| record.taken));
         for (place, record) in self.records.iter().enumerate().filter(|(_, record)| !record.taken) {
             let number = self.first.wrapping_add(place as u32);
-            assert!(self.numbers.find(hash(record.user), |&other| other == number).is_some());
+            assert!(self.numbers.find(record.user.hash_bits(), |&other| other == number).is_some());
         }
     }
-}
-
-/// An id is random, and ours: as good as a hash.
-fn hash(user: UserId) -> u64 {
-    let [start @ .., _, _] = user.0;
-    u64::from_le_bytes(start)
 }
 
 #[cfg(test)]
