@@ -193,6 +193,10 @@ pub enum ErrorCode {
     HistoryGone,
     /// The server has no room for that now; try again.
     Overloaded,
+    /// The disk is full. What was acknowledged is kept, and reading goes on.
+    StorageFull,
+    /// What the server keeps cannot be read.
+    Internal,
 }
 
 impl ErrorCode {
@@ -211,11 +215,13 @@ impl ErrorCode {
             Self::NoSuchUser => "no_such_user",
             Self::HistoryGone => "history_gone",
             Self::Overloaded => "overloaded",
+            Self::StorageFull => "storage_full",
+            Self::Internal => "internal",
         }
     }
 
     /// Whether the same request may succeed later.
     pub const fn retry(self) -> bool {
-        matches!(self, Self::Overloaded)
+        matches!(self, Self::Overloaded | Self::StorageFull)
     }
 }

@@ -96,6 +96,16 @@ pub enum Request {
         /// Which.
         part: Part,
     },
+    /// Read who gave lines which `id`, so that their retries are found: a store that outlives the process knows of lines
+    /// that the core has not seen.
+    Recall {
+        /// The request.
+        ticket: Ticket,
+        /// Of which room.
+        room: RoomKey,
+        /// Of the lines with a `seq` in this range.
+        seqs: (u64, u64),
+    },
 }
 
 /// A line to be stored.
@@ -133,6 +143,9 @@ pub enum Completion {
         epoch: Arc<str>,
         /// Its newest `seq`; 0 when there is none.
         newest: u64,
+        /// Another epoch in which places up to a `seq` are good, and mean the same lines; those above it are not. There is one
+        /// after lines may have been lost from the end, which somebody has seen perhaps.
+        former: Option<(Arc<str>, u64)>,
     },
     /// The lines are stored, in the order of the request's rows. A room's lines are answered in the order of their
     /// `seq`.
@@ -151,6 +164,15 @@ pub enum Completion {
         /// The oldest `seq` that is kept; the newest and one more when none is.
         oldest: u64,
     },
+    /// The lines with an `id` among those that were asked for.
+    Recalled {
+        /// The request.
+        ticket: Ticket,
+        /// Each line's user, `id` and `seq`, in ascending order of `seq`.
+        ids: Vec<(UserId, Box<str>, u64)>,
+        /// The answer covers the lines up to this `seq`. Below the end of the range there may be more to ask for.
+        through: u64,
+    },
     /// It cannot be done.
     Refused {
         /// The request.
@@ -167,6 +189,7 @@ impl Completion {
             Self::Loaded { ticket, .. }
             | Self::Appended { ticket, .. }
             | Self::Fetched { ticket, .. }
+            | Self::Recalled { ticket, .. }
             | Self::Refused { ticket, .. } => ticket,
         }
     }

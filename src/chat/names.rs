@@ -41,6 +41,12 @@ impl Name {
         None
     }
 
+    /// A name as it was kept. It was good when it was given, which is all that counts: by what rule, and of how many characters
+    /// a name may be, can change.
+    pub fn kept(name: Arc<str>) -> Self {
+        Self(name)
+    }
+
     /// A user's id as a name, for somebody whose name is not known.
     pub fn of(user: UserId) -> Self {
         Self(user.to_string().into())
@@ -122,6 +128,11 @@ impl RoomName {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         (1..=ROOM_NAME_CHARS_MAX).contains(&typed.len()).then_some(())?;
         typed.bytes().all(good).then(|| Self(typed.into()))
+    }
+
+    /// The name of a room or stream as it was kept; `None` if it is neither.
+    pub fn kept(name: &str) -> Option<Self> {
+        Self::parse(name).or_else(|| UserId::parse(name.strip_prefix('@')?).map(Self::stream))
     }
 
     /// The name under which a user's private messages are kept: `@` and the user's id. Nobody can type it.

@@ -3,7 +3,7 @@
 //! Answers every request at once. Three limits bound it: lines a room, bytes in all, and rooms. What it does not do:
 //! refuse a line. There is always room for the newest, because an older one goes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::chat::slack::{self, Slots};
 use crate::chat::{Completion, ErrorCode, Line, Millis, Part, Request, RoomKey, RoomName, Row, Ticket};
 
+use super::ring::{Ring, Sizes};
 use seen::Seen;
 
 /// How long a user's stream is kept after the user was last seen: as long as a session is good.
@@ -60,9 +61,7 @@ pub struct Memory {
     seen: Seen,
     /// How often a room was unloaded: gives the next place in `idle`.
     unloads: u64,
-    /// The rooms that hold lines, by [`size_class`]; the last one holds most.
-    by_size: BTreeSet<(u32, usize)>,
-    bytes: usize,
+    sizes: Sizes,
     completions: Vec<Completion>,
 }
 
@@ -72,12 +71,7 @@ struct Room {
     epoch: Arc<str>,
     /// The number of this life, of which the epoch is made.
     life: u32,
-    /// The `seq` of the newest line that ever was, kept or not.
-    newest: u64,
-    /// The newest lines, in order, without holes.
-    lines: VecDeque<Arc<Line>>,
-    /// What `lines` costs, by [`line_bytes`].
-    bytes: usize,
+    ring: Ring,
     /// Its place in [`Memory::idle`]; `None` while it is loaded.
     idle_at: Option<u64>,
 }
@@ -98,8 +92,7 @@ impl Memory {
             idle_streams: BTreeMap::new(),
             seen: Seen::default(),
             unloads: 0,
-            by_size: BTreeSet::new(),
-            bytes: 0,
+            sizes: Sizes::default(),
             completions: Vec::new(),
         }
     }
@@ -114,9 +107,11 @@ impl Memory {
             Request::Load { ticket, room, name, must_exist } => self.load(ticket, room, &name, must_exist),
             Request::Append { ticket, rows } => self.append(ticket, rows),
             Request::Fetch { ticket, room, part } => {
-                let (lines, oldest) = self.rooms[self.loaded(room)].read(part);
-                Completion::Fetched { ticket, lines, oldest }
+                let ring = &self.rooms[self.loaded(room)].ring;
+                let lines = ring.read(part, ring.oldest()).expect("all that is kept is held");
+                Completion::Fetched { ticket, lines, oldest: ring.oldest() }
             }
+            Request::Recall { ticket, room, seqs } => self.recall(ticket, room, seqs),
             Request::Unload { room, wall_ms } => return self.unload(room, wall_ms),
         };
         self.completions.push(completion);
@@ -140,10 +135,10 @@ impl Memory {
             self.idle_empty.remove(&place);
             self.idle_streams.remove(&place);
         }
-        let (epoch, newest) = (Arc::clone(&room.epoch), room.newest);
+        let (epoch, newest) = (Arc::clone(&room.epoch), room.ring.newest());
         let known = self.by_key.insert(key, slot);
         assert!(known.is_none(), "{key:?} is in use");
-        Completion::Loaded { ticket, room: key, epoch, newest }
+        Completion::Loaded { ticket, room: key, epoch, newest, former: None }
     }
 
     /// Makes a room again of a stream of which there was no more than a record.
@@ -182,9 +177,7 @@ impl Memory {
             name: name.clone(),
             epoch: self.epoch(life),
             life,
-            newest: 0,
-            lines: VecDeque::new(),
-            bytes: 0,
+            ring: Ring::after(0),
             idle_at: Some(self.unloads),
         };
         let slot = self.rooms.insert(room);
@@ -212,16 +205,16 @@ impl Memory {
         room.idle_at = Some(self.unloads);
         self.idle.insert(self.unloads, slot);
         if let Some(owner) = room.name.owner() {
-            if room.newest == 0 {
+            if room.ring.newest() == 0 {
                 let life = room.life;
                 self.forget(slot);
                 return self.seen.insert(owner, life, wall_ms);
             }
             self.idle_streams.insert(self.unloads, (wall_ms, slot));
-            if room.lines.is_empty() {
+            if room.ring.is_empty() {
                 self.idle_empty.insert(self.unloads, slot);
             }
-        } else if room.lines.is_empty() {
+        } else if room.ring.is_empty() {
             self.forget(slot);
         }
         self.unloads += 1;
@@ -246,8 +239,7 @@ impl Memory {
         self.idle_streams.remove(&place);
         self.by_name.remove(&room.name);
         slack::trim_table(&mut self.by_name);
-        self.by_size.remove(&(size_class(room.bytes), slot));
-        self.bytes -= room.bytes;
+        self.sizes.resized(slot, room.ring.bytes(), 0);
     }
 
     fn append(&mut self, ticket: Ticket, rows: SmallVec<[Row; 1]>) -> Completion {
@@ -255,18 +247,16 @@ impl Memory {
         for row in rows {
             let slot = self.loaded(row.room);
             let room = &mut self.rooms[slot];
-            room.newest += 1;
-            let line = Arc::new(Line { room: room.name.clone(), seq: room.newest, draft: row.draft });
-            let bytes_before = room.bytes;
-            room.bytes += line_bytes(&line);
-            room.lines.push_back(Arc::clone(&line));
-            while room.lines.len() > self.limits.recent_messages_max {
-                room.drop_oldest();
+            let line = Arc::new(Line { room: room.name.clone(), seq: room.ring.newest() + 1, draft: row.draft });
+            let bytes_before = room.ring.bytes();
+            room.ring.push(Arc::clone(&line));
+            while room.ring.len() > self.limits.recent_messages_max {
+                room.ring.drop_oldest();
             }
-            self.resized(slot, bytes_before);
+            self.sizes.resized(slot, bytes_before, room.ring.bytes());
             lines.push(line);
         }
-        while self.bytes > self.limits.recent_bytes_max {
+        while self.sizes.bytes() > self.limits.recent_bytes_max {
             self.drop_one();
         }
         Completion::Appended { ticket, lines }
@@ -274,106 +264,29 @@ impl Memory {
 
     /// Takes the oldest line from the room that holds most.
     fn drop_one(&mut self) {
-        let &(_, slot) = self.by_size.last().expect("what has bytes is in the index");
+        let slot = self.sizes.largest().expect("what has bytes is in the index");
         let room = &mut self.rooms[slot];
-        let bytes_before = room.bytes;
-        room.drop_oldest();
-        let emptied = room.idle_at.filter(|_| room.lines.is_empty());
+        let bytes_before = room.ring.bytes();
+        room.ring.drop_oldest();
+        let emptied = room.idle_at.filter(|_| room.ring.is_empty());
         let forgotten = emptied.is_some() && !room.name.is_stream();
         self.idle_empty.extend(emptied.map(|place| (place, slot)));
-        self.resized(slot, bytes_before);
+        self.sizes.resized(slot, bytes_before, self.rooms[slot].ring.bytes());
         if forgotten {
             self.forget(slot);
         }
     }
 
-    /// Notes that a room's size is not `bytes_before` any more. Costs next to nothing while its class is the same.
-    fn resized(&mut self, slot: usize, bytes_before: usize) {
-        let bytes = self.rooms[slot].bytes;
-        self.bytes = self.bytes - bytes_before + bytes;
-        let (before, after) = (size_class(bytes_before), size_class(bytes));
-        if before != after {
-            self.by_size.remove(&(before, slot));
-            if bytes > 0 {
-                self.by_size.insert((after, slot));
-            }
-        }
+    fn recall(&self, ticket: Ticket, room: RoomKey, seqs: (u64, u64)) -> Completion {
+        let ring = &self.rooms[self.loaded(room)].ring;
+        let part = Part { seqs, newest_first: false, lines_max: u32::MAX, bytes_max: usize::MAX };
+        let lines = ring.read(part, ring.oldest()).expect("all that is kept is held");
+        let id = |line: &Arc<Line>| Some((line.draft.user, Box::from(&**line.draft.id.as_ref()?), line.seq));
+        Completion::Recalled { ticket, ids: lines.iter().filter_map(id).collect(), through: seqs.1 }
     }
 
     fn loaded(&self, key: RoomKey) -> usize {
         *self.by_key.get(&key).unwrap_or_else(|| panic!("{key:?} is not loaded"))
-    }
-}
-
-impl Room {
-    fn oldest(&self) -> u64 {
-        self.newest + 1 - self.lines.len() as u64
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(line) = self.lines.pop_front() {
-            self.bytes -= line_bytes(&line);
-        }
-        // A ring that was long once must not keep its slots: 100,000 of those would be 800 MB that no limit counts.
-        if self.lines.len() < self.lines.capacity() / 4 {
-            self.lines.shrink_to(self.lines.capacity() / 2);
-        }
-    }
-
-    fn read(&self, part: Part) -> (Vec<Arc<Line>>, u64) {
-        let oldest = self.oldest();
-        let (first, last) = (part.seqs.0.max(oldest), part.seqs.1.min(self.newest));
-        if first > last {
-            return (Vec::new(), oldest);
-        }
-        // Bounded by the ring's length, so by `recent_messages_max`.
-        let (start, end) = ((first - oldest) as usize, (last - oldest) as usize + 1);
-        let range = self.lines.range(start..end);
-        let lines = if part.newest_first {
-            let count = count_that_fits(range.rev(), part);
-            self.lines.range(end - count..end).cloned().collect()
-        } else {
-            let count = count_that_fits(range, part);
-            self.lines.range(start..start + count).cloned().collect()
-        };
-        (lines, oldest)
-    }
-}
-
-/// How many of `lines` an answer may have: within the limits, but at least one.
-fn count_that_fits<'a>(lines: impl Iterator<Item = &'a Arc<Line>>, part: Part) -> usize {
-    let mut bytes = 0;
-    let fitting = lines.take(part.lines_max as usize).take_while(|line| {
-        bytes += line.draft.spelled_bytes();
-        bytes <= part.bytes_max
-    });
-    fitting.count().max(1)
-}
-
-/// What a line costs: its texts and their bookkeeping, its own, and its place in the ring.
-///
-/// The name is counted in full, though a user's lines share it: whoever renames before each line owns as many names.
-fn line_bytes(line: &Line) -> usize {
-    /// What an allocator adds to an allocation: a word of its own, and half of a 16-byte step on average.
-    const ALLOCATION: usize = 16;
-    /// The two counters of an `Arc`.
-    const SHARED: usize = 2 * size_of::<usize>() + ALLOCATION;
-    /// A ring doubles, so half of its slots are empty at worst (while it grows).
-    const SLOTS: usize = 2 * size_of::<Arc<Line>>();
-
-    let id = line.draft.id.as_ref().map_or(0, |id| SHARED + id.len());
-    let texts = id + SHARED + line.draft.message.len() + SHARED + line.draft.from.len();
-    texts + SHARED + size_of::<Line>() + SLOTS
-}
-
-/// A size to within an eighth: eight classes for each doubling. Ascending; 0 only for 0.
-///
-/// "The room that holds most" need not be exact, and an index that is right to the byte would be written at each line.
-fn size_class(bytes: usize) -> u32 {
-    let bits = usize::BITS - bytes.leading_zeros();
-    match bits.checked_sub(4) {
-        None => bytes as u32,
-        Some(shift) => ((shift + 1) << 3) + ((bytes >> shift) as u32 & 7),
     }
 }
 
@@ -383,22 +296,19 @@ impl Memory {
     pub(super) fn check(&self) {
         self.seen.check();
         assert!(self.rooms.len() + self.seen.len() <= self.limits.rooms_max);
-        assert!(self.bytes <= self.limits.recent_bytes_max);
-        assert_eq!(self.bytes, self.rooms.iter().map(|(_, room)| room.bytes).sum::<usize>());
+        assert!(self.sizes.bytes() <= self.limits.recent_bytes_max);
+        self.sizes.check(self.rooms.iter().map(|(slot, room)| (slot, room.ring.bytes())));
         assert_eq!(self.by_name.len(), self.rooms.len());
         assert_eq!(self.by_key.len() + self.idle.len(), self.rooms.len());
-        assert_eq!(self.by_size.len(), self.rooms.iter().filter(|(_, room)| room.bytes > 0).count());
         for (slot, room) in self.rooms.iter() {
             assert_eq!(self.by_name[&room.name], slot);
-            assert_eq!(room.bytes, room.lines.iter().map(|line| line_bytes(line)).sum::<usize>());
-            assert!(room.lines.len() <= self.limits.recent_messages_max);
-            assert!(room.bytes == 0 || self.by_size.contains(&(size_class(room.bytes), slot)));
-            assert!(room.lines.iter().map(|line| line.seq).eq(room.oldest()..=room.newest));
+            assert!(room.ring.len() <= self.limits.recent_messages_max);
+            room.ring.check();
             match room.idle_at {
                 Some(place) => {
                     assert_eq!(self.idle[&place], slot);
-                    assert!(!room.lines.is_empty() || room.name.is_stream());
-                    assert_eq!(self.idle_empty.contains_key(&place), room.lines.is_empty());
+                    assert!(!room.ring.is_empty() || room.name.is_stream());
+                    assert_eq!(self.idle_empty.contains_key(&place), room.ring.is_empty());
                 }
                 None => assert!(self.by_key.values().any(|&other| other == slot)),
             }

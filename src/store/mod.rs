@@ -27,5 +27,6 @@
 mod memory;
 #[cfg(test)]
 mod model_test;
+mod ring;
 
 pub use memory::{Memory, MemoryLimits};

@@ -19,6 +19,8 @@ struct Policy {
     exactly: bool,
     /// Rooms that it keeps when they are not loaded.
     rooms_max: usize,
+    /// It outlives the process: whatever has a line is never forgotten.
+    durable: bool,
 }
 
 /// A room as the model sees it. Lives that ended stay in `Model::epochs` only.
@@ -34,6 +36,8 @@ struct Room {
     pending: VecDeque<(Ticket, Draft)>,
     /// Fetches that were not answered, with the newest answered line when they were submitted.
     fetches: Vec<(Ticket, Part, u64)>,
+    /// Recalls that were not answered, likewise.
+    recalls: Vec<(Ticket, (u64, u64), u64)>,
     /// The oldest that is kept, as far as known.
     oldest: u64,
 }
@@ -45,8 +49,14 @@ struct Model {
     epochs: Vec<Arc<str>>,
     dice: fastrand::Rng,
     tickets: u64,
-    /// How often each kind of answer came: loaded anew, loaded again, appended, fetched, refused.
-    seen: [usize; 5],
+    /// How often each kind of answer came: loaded anew, loaded again, appended, fetched, recalled, refused.
+    seen: [usize; 6],
+}
+
+impl Room {
+    fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.fetches.is_empty() && self.recalls.is_empty()
+    }
 }
 
 impl Model {
@@ -59,11 +69,12 @@ impl Model {
             lines: Vec::new(),
             pending: VecDeque::new(),
             fetches: Vec::new(),
+            recalls: Vec::new(),
             oldest: 1,
         };
         let rooms = ["a", "b", "c", "lobby", "Lobby", "x.y-z_"].map(room).into();
         let dice = fastrand::Rng::with_seed(seed);
-        Self { policy, rooms, epochs: Vec::new(), dice, tickets: 0, seen: [0; 5] }
+        Self { policy, rooms, epochs: Vec::new(), dice, tickets: 0, seen: [0; 6] }
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -79,11 +90,17 @@ impl Model {
         };
         let ticket = self.ticket();
         match self.dice.u8(0..20) {
-            0 if self.rooms[place].pending.is_empty() && self.rooms[place].fetches.is_empty() => {
+            0 if self.rooms[place].is_settled() => {
                 self.rooms[place].key = None;
                 Request::Unload { room: key, wall_ms: 0 }
             }
             0..=11 => self.append(ticket, place),
+            12 => {
+                let seqs = self.part(place).seqs;
+                let newest = self.rooms[place].lines.len() as u64;
+                self.rooms[place].recalls.push((ticket, seqs, newest));
+                Request::Recall { ticket, room: key, seqs }
+            }
             _ => {
                 let part = self.part(place);
                 let newest = self.rooms[place].lines.len() as u64;
@@ -171,8 +188,9 @@ impl Model {
                 assert!(self.rooms.iter().all(|room| room.pending.iter().all(|(other, _)| *other != ticket)));
             }
             Completion::Fetched { ticket, lines, oldest } => self.fetched(ticket, &lines, oldest),
+            Completion::Recalled { ticket, ids, through } => self.recalled(ticket, &ids, through),
             Completion::Refused { code, .. } => {
-                self.seen[4] += 1;
+                self.seen[5] += 1;
                 assert_eq!(code, ErrorCode::Overloaded);
                 let loaded = self.rooms.iter().filter(|room| room.key.is_some()).count();
                 assert!(loaded > self.policy.rooms_max, "there was place");
@@ -198,6 +216,7 @@ impl Model {
         let kept = room.lines.len().min(self.policy.lines_max);
         let crowded = self.policy.rooms_max < 6;
         assert!(kept == 0 || crowded || !self.policy.exactly, "{} was forgotten with {kept} lines", room.name);
+        assert!(room.lines.is_empty() || !self.policy.durable, "{} was forgotten", room.name);
         self.epochs.push(Arc::clone(epoch));
         room.epoch = Some(Arc::clone(epoch));
         room.lines.clear();
@@ -262,17 +281,38 @@ impl Model {
             assert!(lines.len() == part.lines_max as usize || bytes + more > part.bytes_max, "{part:?}: all that fits");
         }
     }
+
+    fn recalled(&mut self, ticket: Ticket, ids: &[(UserId, Box<str>, u64)], through: u64) {
+        self.seen[4] += 1;
+        let asked = |room: &Room| room.recalls.iter().position(|&(other, ..)| other == ticket);
+        let (room, place) =
+            self.rooms.iter_mut().find_map(|room| asked(room).map(|place| (room, place))).expect("somebody asked");
+        let (_, (first, last), newest_then) = room.recalls.remove(place);
+        assert!(through == last || (first..last).contains(&through), "{first} to {last}: it goes on from {through}");
+        assert!(ids.is_sorted_by_key(|&(.., seq)| seq));
+        let said = room.lines.iter().chain(room.pending.iter().map(|(_, draft)| draft));
+        let expected = (1..).zip(said).filter_map(|(seq, draft)| Some((draft.user, draft.id.as_deref()?, seq)));
+        // What the ring of memory has lost, or what was stored meanwhile, may be there or not.
+        let certain = room.oldest.max(first)..=newest_then.min(through);
+        let found: Vec<_> = ids.iter().map(|(user, id, seq)| (*user, &**id, *seq)).collect();
+        let expected: Vec<_> = expected.filter(|&(.., seq)| (first..=through).contains(&seq)).collect();
+        assert!(found.iter().all(|id| expected.contains(id)), "{} has an id that nobody gave", room.name);
+        let missed = expected.iter().find(|id| certain.contains(&id.2) && !found.contains(id));
+        assert!(missed.is_none() || !self.policy.durable, "{}: {missed:?} was not recalled", room.name);
+    }
+}
+
+/// What is done to the store under test.
+enum Act {
+    /// It gets requests, in order, and gives the answers that there are.
+    Exchange(Vec<Request>),
+    /// The process ends, everything having been answered, and starts again.
+    Restart,
 }
 
 /// Drives a store for `steps` requests and more until all is answered; gives how often each kind of answer came.
 ///
-/// `exchange` submits requests, in order, and adds the answers that there are.
-fn drive(
-    policy: Policy,
-    seed: u64,
-    steps: usize,
-    mut exchange: impl FnMut(Vec<Request>, &mut Vec<Completion>),
-) -> [usize; 5] {
+fn drive(policy: Policy, seed: u64, steps: usize, mut act: impl FnMut(Act, &mut Vec<Completion>)) -> [usize; 6] {
     let mut model = Model::new(policy, seed);
     let mut completions = Vec::new();
     let mut open = 0;
@@ -285,18 +325,23 @@ fn drive(
             done += 1;
         }
         open += requests.iter().filter(|request| !matches!(request, Request::Unload { .. })).count();
-        exchange(requests, &mut completions);
+        act(Act::Exchange(requests), &mut completions);
         open -= completions.len();
         for completion in completions.drain(..) {
             model.answered(completion);
+        }
+        if policy.durable && open == 0 && model.dice.u8(0..4) == 0 {
+            act(Act::Restart, &mut completions);
+            model.rooms.iter_mut().for_each(|room| room.key = None);
         }
     }
     model.seen
 }
 
-fn drive_memory(seed: u64, limits: MemoryLimits, policy: Policy) -> [usize; 5] {
+fn drive_memory(seed: u64, limits: MemoryLimits, policy: Policy) -> [usize; 6] {
     let mut memory = Memory::new(limits, seed);
-    drive(policy, seed, 300, |requests, completions| {
+    drive(policy, seed, 300, |act, completions| {
+        let Act::Exchange(requests) = act else { panic!("memory does not outlive the process") };
         for request in requests {
             memory.submit(request);
             memory.check();
@@ -307,13 +352,13 @@ fn drive_memory(seed: u64, limits: MemoryLimits, policy: Policy) -> [usize; 5] {
 
 #[test]
 fn memory_keeps_its_promises() {
-    let mut seen = [0; 5];
+    let mut seen = [0; 6];
     for seed in 0..400 {
         let lines_max = [0, 1, 7, 50][seed as usize % 4];
         let bytes_max = if seed % 3 == 0 { 20_000 } else { 1 << 30 };
         let rooms_max = if seed % 5 == 0 { 3 } else { 10 };
         let limits = MemoryLimits { recent_messages_max: lines_max, recent_bytes_max: bytes_max, rooms_max };
-        let policy = Policy { lines_max, exactly: bytes_max > 20_000, rooms_max };
+        let policy = Policy { lines_max, exactly: bytes_max > 20_000, rooms_max, durable: false };
         let answers = std::panic::catch_unwind(|| drive_memory(seed, limits, policy));
         let answers = answers.unwrap_or_else(|_| panic!("seed {seed} with {limits:?}"));
         seen.iter_mut().zip(answers).for_each(|(sum, count)| *sum += count);

@@ -93,7 +93,7 @@ impl Truth {
         match request {
             Request::Load { room, name, .. } => drop(self.keys.insert(*room, name.clone())),
             Request::Fetch { ticket, room, .. } => drop(self.reads.insert(*ticket, *room)),
-            Request::Append { .. } | Request::Unload { .. } => {}
+            Request::Append { .. } | Request::Recall { .. } | Request::Unload { .. } => {}
         }
     }
 
@@ -116,6 +116,7 @@ impl Truth {
                     self.oldest_read = *oldest;
                 }
             }
+            Completion::Recalled { .. } => {}
             Completion::Refused { ticket, .. } => drop(self.reads.remove(ticket)),
         }
         Ok(())

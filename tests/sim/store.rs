@@ -104,7 +104,10 @@ impl Store {
 
 fn ticket(request: &Request) -> Ticket {
     match *request {
-        Request::Load { ticket, .. } | Request::Append { ticket, .. } | Request::Fetch { ticket, .. } => ticket,
+        Request::Load { ticket, .. }
+        | Request::Append { ticket, .. }
+        | Request::Fetch { ticket, .. }
+        | Request::Recall { ticket, .. } => ticket,
         Request::Unload { .. } => panic!("nobody answers an unload"),
     }
 }

@@ -35,7 +35,7 @@ impl Model {
                     }
                     self.asked.insert(*ticket, asked);
                 }
-                Request::Unload { .. } => {}
+                Request::Recall { .. } | Request::Unload { .. } => {}
             }
         }
         Ok(())

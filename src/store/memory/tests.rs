@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::chat::{Draft, Name, UserId};
+use crate::store::ring::{line_bytes, size_class};
 
 /// A store and the tickets that it was given.
 struct Driver {
@@ -230,7 +231,7 @@ fn the_room_that_holds_most_loses_its_oldest_line() {
         driver.load(key, &format!("room{key}")).expect("there is place");
     }
     let sizes = |driver: &Driver| -> Vec<usize> {
-        (0..10).map(|key| driver.memory.rooms[driver.memory.by_key[&RoomKey(key)]].bytes).collect()
+        (0..10).map(|key| driver.memory.rooms[driver.memory.by_key[&RoomKey(key)]].ring.bytes()).collect()
     };
     let mut drops = 0;
     for _ in 0..3_000 {
@@ -256,7 +257,7 @@ fn a_ring_gives_its_slots_back() {
             driver.append(key, "");
         }
     }
-    let slots: usize = driver.memory.rooms.iter().map(|(_, room)| room.lines.capacity()).sum();
+    let slots: usize = driver.memory.rooms.iter().map(|(_, room)| room.ring.slots()).sum();
     assert!(slots < 4 * 400 + 50 * 8, "{slots} slots for 400 lines");
 }
 
