@@ -28,5 +28,47 @@ mod memory;
 #[cfg(test)]
 mod model_test;
 mod ring;
+mod sqlite;
 
 pub use memory::{Memory, MemoryLimits};
+pub use sqlite::{Failure, OpenError, Opened, Retention, Sqlite, SqliteOptions, SyncPolicy};
+
+use crate::chat::{Completion, Request};
+
+/// The store that the server was told to use.
+#[derive(Debug)]
+pub enum Store {
+    /// Forgets.
+    Memory(Box<Memory>),
+    /// Keeps.
+    Sqlite(Box<Sqlite>),
+}
+
+impl Store {
+    /// Takes a request; see [`Memory::submit`] and [`Sqlite::submit`].
+    ///
+    /// # Panics
+    /// As those do.
+    pub fn submit(&mut self, request: Request) {
+        match self {
+            Self::Memory(store) => store.submit(request),
+            Self::Sqlite(store) => store.submit(request),
+        }
+    }
+
+    /// Adds the answers that are there.
+    pub fn collect(&mut self, completions: &mut Vec<Completion>) {
+        match self {
+            Self::Memory(store) => store.collect(completions),
+            Self::Sqlite(store) => store.collect(completions),
+        }
+    }
+
+    /// Why it cannot go on, if it cannot.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Sqlite(store) => store.failure(),
+        }
+    }
+}

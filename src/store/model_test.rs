@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::chat::{Completion, Draft, ErrorCode, Line, Name, Part, Request, RoomKey, RoomName, Row, Ticket, UserId};
 
-use super::{Memory, MemoryLimits};
+use super::sqlite::support::{Clock, Driver, Folder};
+use super::{Memory, MemoryLimits, SqliteOptions};
 
 /// What the store under test keeps.
 #[derive(Clone, Copy, Debug)]
@@ -364,4 +365,46 @@ fn memory_keeps_its_promises() {
         seen.iter_mut().zip(answers).for_each(|(sum, count)| *sum += count);
     }
     assert!(seen.iter().all(|&count| count > 500), "every kind of answer came: {seen:?}");
+}
+
+fn drive_sqlite(seed: u64, recent_messages_max: usize, recent_bytes_max: usize) -> [usize; 6] {
+    let folder = Folder::new();
+    let clock = Clock::new();
+    let options = SqliteOptions { recent_messages_max, recent_bytes_max, ..SqliteOptions::at(folder.store()) };
+    let open = || Driver::open(&options, &clock).expect("it opens");
+    let mut driver = Some(open());
+    let mut waiting = 0;
+    let policy = Policy { lines_max: usize::MAX, exactly: true, rooms_max: usize::MAX, durable: true };
+    drive(policy, seed, 300, |act, completions| match act {
+        Act::Exchange(requests) => {
+            let driver = driver.as_mut().expect("it is open");
+            for request in requests {
+                waiting += usize::from(!matches!(request, Request::Unload { .. }));
+                driver.submit(request);
+            }
+            if waiting > 0 {
+                driver.collect(completions);
+                waiting -= completions.len();
+            } else {
+                driver.hand_over();
+            }
+        }
+        Act::Restart => {
+            drop(driver.take());
+            driver = Some(open());
+        }
+    })
+}
+
+#[test]
+fn sqlite_keeps_its_promises() {
+    let mut seen = [0; 6];
+    for seed in 0..60 {
+        let recent_messages_max = [0, 1, 7, 1_000][seed as usize % 4];
+        let recent_bytes_max = if seed % 3 == 0 { 10_000 } else { 1 << 30 };
+        let answers = std::panic::catch_unwind(|| drive_sqlite(seed, recent_messages_max, recent_bytes_max));
+        let answers = answers.unwrap_or_else(|_| panic!("seed {seed}"));
+        seen.iter_mut().zip(answers).for_each(|(sum, count)| *sum += count);
+    }
+    assert!(seen[..5].iter().all(|&count| count > 100), "every kind of answer came: {seen:?}");
 }

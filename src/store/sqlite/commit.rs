@@ -1,0 +1,168 @@
+//! One transaction: the lines that were waiting get their places, all of them or none.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use smallvec::SmallVec;
+
+use super::held::{self, Held, Rooms, Written};
+use super::row;
+use super::upkeep::{self, Trimmed, Upkeep};
+use crate::chat::{Draft, Line, Millis, RoomName, Ticket};
+
+/// Lines on their way, each with the slot of the room that it goes to.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) ticket: Ticket,
+    pub(super) rows: SmallVec<[(usize, Draft); 1]>,
+    /// What they cost, by [`row::cost`].
+    pub(super) bytes: usize,
+}
+
+/// Lines that have their places.
+pub(super) type Lines = SmallVec<[(usize, Arc<Line>); 1]>;
+
+/// Something to be written of which nobody is told.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// A stream is new: others may write to it from now on. Its slot, name, and the number of the load.
+    New(usize, RoomName, u64),
+    /// A stream's owner was seen.
+    Seen(Box<Held>, Millis),
+}
+
+/// What one transaction is to do.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) notes: Vec<Note>,
+    pub(super) appends: Vec<Append>,
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// What it has done.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// In the order of the batch's appends.
+    pub(super) lines: Vec<Lines>,
+    pub(super) trimmed: Trimmed,
+}
+
+/// A room that the transaction has changed.
+struct Touched {
+    slot: usize,
+    before: Written,
+    bytes: usize,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.appends.is_empty()
+    }
+
+    /// Stores it.
+    ///
+    /// # Errors
+    /// When it cannot be stored: then nothing of it is, and `rooms` is as it was.
+    pub(super) fn commit(
+        &mut self,
+        connection: &Connection,
+        rooms: &mut Rooms,
+        upkeep: &mut Upkeep,
+        generation: u64,
+        wall_ms: Millis,
+    ) -> rusqlite::Result<Committed> {
+        let mut touched = Vec::new();
+        let place = Place { rooms, generation, wall_ms };
+        let committed = self.store(connection, place, upkeep, &mut touched);
+        if committed.is_err() {
+            for Touched { slot, before, .. } in touched {
+                rooms.room(slot).written = before;
+            }
+        }
+        committed
+    }
+
+    fn store(
+        &mut self,
+        connection: &Connection,
+        mut place: Place<'_>,
+        upkeep: &mut Upkeep,
+        touched: &mut Vec<Touched>,
+    ) -> rusqlite::Result<Committed> {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        for note in &mut self.notes {
+            place.write(&transaction, note, touched)?;
+        }
+        let mut statement = row::prepare_insert(&transaction)?;
+        let mut lines = Vec::with_capacity(self.appends.len());
+        for append in &self.appends {
+            let mut placed = Lines::with_capacity(append.rows.len());
+            for (slot, draft) in &append.rows {
+                let (id, touch) = place.touch(&transaction, *slot, touched)?;
+                let room = place.rooms.room(*slot);
+                room.written.top += 1;
+                let line = Arc::new(Line { room: room.name.clone(), seq: room.written.top, draft: draft.clone() });
+                row::insert(&mut statement, id, &line)?;
+                touched[touch].bytes += row::cost(draft);
+                placed.push((*slot, line));
+            }
+            lines.push(placed);
+        }
+        drop(statement);
+        for Touched { slot, bytes, .. } in &*touched {
+            let room = place.rooms.room(*slot);
+            if let Some(id) = room.written.id.filter(|_| *bytes > 0) {
+                held::resize(&transaction, id, *bytes as i64, Some(room.written.top))?;
+                upkeep.grown(*slot, room.written.top + 1 - room.oldest);
+            }
+        }
+        // As much goes as comes, and a little more.
+        let trimmed = upkeep.relieve(&transaction, place.rooms, 2 * self.rows + 16)?;
+        transaction.commit()?;
+        Ok(Committed { lines, trimmed })
+    }
+}
+
+/// Where things go, and when.
+struct Place<'a> {
+    rooms: &'a mut Rooms,
+    generation: u64,
+    wall_ms: Millis,
+}
+
+impl Place<'_> {
+    /// Sees to it that a room is in the file; gives its number, and its place among those that were touched.
+    fn touch(
+        &mut self,
+        connection: &Connection,
+        slot: usize,
+        touched: &mut Vec<Touched>,
+    ) -> rusqlite::Result<(i64, usize)> {
+        let room = self.rooms.room(slot);
+        let touch = match room.touched {
+            Some(touch) if touched.get(touch).is_some_and(|other| other.slot == slot) => touch,
+            _ => {
+                touched.push(Touched { slot, before: room.written.clone(), bytes: 0 });
+                touched.len() - 1
+            }
+        };
+        room.touched = Some(touch);
+        Ok((room.ensure(connection, self.generation, self.wall_ms)?, touch))
+    }
+
+    fn write(&mut self, connection: &Connection, note: &mut Note, touched: &mut Vec<Touched>) -> rusqlite::Result<()> {
+        match note {
+            Note::New(slot, _, load) => {
+                if self.rooms.is_held(*slot, *load) {
+                    self.touch(connection, *slot, touched)?;
+                }
+                Ok(())
+            }
+            Note::Seen(room, wall_ms) => {
+                let id = room.ensure(connection, self.generation, *wall_ms)?;
+                upkeep::set_seen(connection, id, *wall_ms / 1_000)
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The rooms that are loaded, as the writer knows them: it need not look up where a line goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::chat::slack;
+use crate::chat::{Millis, RoomName};
+use crate::store::ring::size_class;
+
+/// When a stream's owner was seen is written no more often than this, in seconds.
+pub(super) const DAY_S: u64 = 24 * 3_600;
+
+/// A room that is loaded.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The number of the load, by which the front tells it from the slot's next tenant.
+    pub(super) load: u64,
+    pub(super) name: RoomName,
+    pub(super) epoch: Arc<str>,
+    pub(super) former: Option<(Arc<str>, u64)>,
+    /// The oldest line that is kept; one more than the newest when none is.
+    pub(super) oldest: u64,
+    /// Of a stream: when its owner was seen, as the file has it, in seconds since 1970.
+    pub(super) seen_s: u64,
+    /// What a transaction changes, and takes back when it fails.
+    pub(super) written: Written,
+    /// Its place among the rooms that the transaction in hand has changed; void where another room is there.
+    pub(super) touched: Option<usize>,
+}
+
+/// What is in the file of a room.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    /// The newest `seq`.
+    pub(super) top: u64,
+    /// Its number, if it is there.
+    pub(super) id: Option<i64>,
+    /// The epoch with which it is there, if that is not the one that is good now.
+    pub(super) epoch: Option<Arc<str>>,
+    /// It was looked at since it was loaded: from then on it stays there.
+    pub(super) checked: bool,
+}
+
+/// All of them, by the front's slots.
+#[derive(Debug, Default)]
+pub(super) struct Rooms {
+    slots: Vec<Option<Held>>,
+    by_name: HashMap<RoomName, usize>,
+}
+
+impl Rooms {
+    pub(super) fn hold(&mut self, slot: usize, room: Held) {
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        self.by_name.insert(room.name.clone(), slot);
+        self.slots[slot] = Some(room);
+    }
+
+    pub(super) fn release(&mut self, slot: usize) -> Held {
+        let room = self.slots[slot].take().expect("what is released was held");
+        self.by_name.remove(&room.name);
+        slack::trim_table(&mut self.by_name);
+        while let Some(None) = self.slots.last() {
+            self.slots.pop();
+        }
+        slack::trim(&mut self.slots);
+        room
+    }
+
+    pub(super) fn room(&mut self, slot: usize) -> &mut Held {
+        self.slots[slot].as_mut().expect("lines go to rooms that are held")
+    }
+
+    /// Whether a slot holds the room of this load.
+    pub(super) fn is_held(&self, slot: usize, load: u64) -> bool {
+        self.slots.get(slot).is_some_and(|room| room.as_ref().is_some_and(|room| room.load == load))
+    }
+
+    /// The slot of a room, if it is loaded.
+    pub(super) fn slot(&self, name: &RoomName) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+}
+
+impl Held {
+    /// Whether what the file says of a stream's owner is a day old.
+    pub(super) fn is_seen_anew(&self, wall_ms: Millis) -> bool {
+        self.seen_s + DAY_S <= wall_ms / 1_000
+    }
+
+    /// Sees to it that the room is in the file as it was loaded, within a transaction; gives its number.
+    ///
+    /// It may have been forgotten between its loading and now, and is put back as it was.
+    pub(super) fn ensure(
+        &mut self,
+        connection: &Connection,
+        generation: u64,
+        wall_ms: Millis,
+    ) -> rusqlite::Result<i64> {
+        if let (Some(id), true) = (self.written.id, self.written.checked) {
+            return Ok(id);
+        }
+        let former = self.former.as_ref().map(|(epoch, _)| &**epoch);
+        let former_top = self.former.as_ref().map(|&(_, top)| top.cast_signed());
+        let known = self.written.id.map_or(Ok(None), |id| {
+            let sql = "UPDATE room SET epoch = ?3, generation = ?4, former = ?5, former_top = ?6 \
+                       WHERE id = ?1 AND epoch = ?2 RETURNING id";
+            let epoch = self.written.epoch.as_ref().unwrap_or(&self.epoch);
+            let values = (id, &**epoch, &*self.epoch, generation.cast_signed(), former, former_top);
+            connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()
+        })?;
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let sql = "INSERT INTO room (name, epoch, generation, former, former_top, top, bytes, class, seen) \
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7) \
+                           ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, \
+                           former = excluded.former, former_top = excluded.former_top, top = max(top, excluded.top) \
+                           RETURNING id";
+                self.seen_s = wall_ms / 1_000;
+                let seen = self.name.is_stream().then_some(self.seen_s.cast_signed());
+                let top = self.written.top.cast_signed();
+                let values = (&*self.name, &*self.epoch, generation.cast_signed(), former, former_top, top, seen);
+                connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?
+            }
+        };
+        self.written = Written { id: Some(id), epoch: None, checked: true, ..self.written.clone() };
+        Ok(id)
+    }
+}
+
+/// Notes that a room holds so many bytes more, or less, and perhaps another newest line.
+pub(super) fn resize(connection: &Connection, id: i64, bytes: i64, top: Option<u64>) -> rusqlite::Result<()> {
+    let sql = "UPDATE room SET bytes = max(bytes + ?2, 0), top = ifnull(?3, top) WHERE id = ?1 RETURNING bytes, class";
+    let mut statement = connection.prepare_cached(sql)?;
+    let (bytes, class): (i64, u32) =
+        statement.query_row((id, bytes, top.map(u64::cast_signed)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // An index is written whenever its column is, changed or not.
+    let now = size_class(usize::try_from(bytes).unwrap_or(0));
+    if now != class {
+        connection.prepare_cached("UPDATE room SET class = ?2 WHERE id = ?1")?.execute((id, now))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,438 @@
+//! Opening: what is looked at before a file is used. What is not ours, or damaged, or in use, is left as it is.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::ballast::Ballast;
+use super::reader::Reader;
+use super::schema::{self, APPLICATION_ID, Epochs, VERSION};
+use super::upkeep::Upkeep;
+use super::writer::{State, Writer};
+use super::{Recent, Retention, Sqlite, Threads};
+use crate::chat::{Millis, Now};
+
+/// How a line is made safe before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// It is committed and synced.
+    Full,
+    /// It is committed; a sync comes within so many milliseconds. A loss of power costs at most that and one sync, from the
+    /// end. Nothing else does: the system has what was committed.
+    Interval(Millis),
+}
+
+/// What is asked of the store.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The file. It is made if it is not there; its folder is not.
+    pub path: PathBuf,
+    /// Default full.
+    pub sync: SyncPolicy,
+    /// What is kept in the file.
+    pub retention: Retention,
+    /// Lines of one room in memory. Default 1,000.
+    pub recent_messages_max: usize,
+    /// Bytes of all lines in memory together, with what their bookkeeping costs. Default 64 MiB.
+    pub recent_bytes_max: usize,
+    /// The file may not grow past so many pages of 4 KiB; then it is as if the disk were full. Default none.
+    pub file_pages_max: Option<u32>,
+}
+
+impl SqliteOptions {
+    /// The defaults.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            sync: SyncPolicy::Full,
+            retention: Retention::default(),
+            recent_messages_max: 1_000,
+            recent_bytes_max: 64 << 20,
+            file_pages_max: None,
+        }
+    }
+}
+
+/// A store that is open, and what it says about itself.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Sqlite,
+    /// 32 random bytes that were made with the file: sessions are sealed with them.
+    pub key: [u8; 32],
+}
+
+/// Why a store cannot be opened. The file is as it was.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The system does not let us.
+    System(PathBuf, io::Error),
+    /// Another server has it.
+    InUse(PathBuf),
+    /// It is something else.
+    Foreign(PathBuf),
+    /// It was made by a later version of this program.
+    Newer(PathBuf, i32),
+    /// It is not what was written.
+    Damaged(PathBuf, String),
+    /// There is a log, but no file that it belongs to.
+    Orphan(PathBuf),
+    /// `SQLite` does not let us.
+    Sqlite(PathBuf, rusqlite::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(path, error) => write!(f, "cannot open the store {}: {error}", path.display()),
+            Self::InUse(path) => write!(f, "another server uses the store {}", path.display()),
+            Self::Foreign(path) => write!(f, "{} is no store of chinwag; it is left as it is", path.display()),
+            Self::Newer(path, version) => {
+                write!(f, "the store {} is of a later version of chinwag (format {version})", path.display())
+            }
+            Self::Damaged(path, why) => {
+                write!(f, "the store {} is damaged ({why}); it is left as it is", path.display())
+            }
+            Self::Orphan(log) => write!(
+                f,
+                "{} holds lines, but the store that it belongs to is gone: put it back, or move the log away",
+                log.display()
+            ),
+            Self::Sqlite(path, error) => write!(f, "cannot open the store {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// The SQLite header's first 100 bytes hold all that is looked at (<https://sqlite.org/fileformat2.html>, section 1.3).
+const HEADER_BYTES: usize = 100;
+
+/// How long to wait for another program that has the file: 5 s. `chinwag history` only reads.
+const BUSY_MS: u32 = 5_000;
+
+/// Pages of the log at which it is taken over into the file: 16 MiB, of which the start after a crash reads all.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
+impl Sqlite {
+    /// Opens the file, or makes it. `clock` and `wake` are used from other threads: `wake` is called when there is something to
+    /// collect.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn open<C, W>(options: &SqliteOptions, clock: C, wake: W) -> Result<Opened, OpenError>
+    where
+        C: Fn() -> Now + Send + 'static,
+        W: Fn() + Clone + Send + 'static,
+    {
+        let path = &options.path;
+        let system = |error| OpenError::System(path.clone(), error);
+        // Before anything is made beside a file that is not ours.
+        check_header(path)?;
+        let mut lock = Lock::take(path)?;
+        if !check_header(path)? {
+            create(path)?;
+        }
+        let ballast = Ballast::new(beside(path, "-ballast"));
+        let connection = connect(path, options)?;
+        let marks = match begin(&connection, &lock) {
+            Err(error) if is_full(&error) => {
+                ballast.release();
+                begin(&connection, &lock)
+            }
+            begun => begun,
+        };
+        let marks = marks.map_err(|error| refusal(path, error))?;
+        lock.note(&marks);
+        let interval = match options.sync {
+            SyncPolicy::Full => None,
+            SyncPolicy::Interval(ms) => Some((ms, File::open(beside(path, "-wal")).map_err(system)?)),
+        };
+        let (answers, collected) = mpsc::channel();
+        let reader = Reader {
+            connection: connect_reader(path).map_err(|error| refusal(path, error))?,
+            epochs: Epochs::new(&marks.key),
+            generation: marks.generation,
+            answers: answers.clone(),
+            wake: wake.clone(),
+            told: String::new(),
+        };
+        let writer = Writer {
+            connection,
+            generation: marks.generation,
+            answers,
+            clock,
+            wake,
+            upkeep: Upkeep::new(options.retention),
+            ballast,
+            interval,
+            checkpoint_pages: CHECKPOINT_PAGES,
+            state: State::default(),
+        };
+        let threads = start(reader, writer, lock).map_err(system)?;
+        let recent = Recent { messages_max: options.recent_messages_max, bytes_max: options.recent_bytes_max };
+        Ok(Opened { store: Sqlite::new(recent, threads, collected), key: marks.key })
+    }
+}
+
+fn start<C, W>(reader: Reader<W>, writer: Writer<C, W>, mut lock: Lock) -> io::Result<Threads>
+where
+    C: Fn() -> Now + Send + 'static,
+    W: Fn() + Send + 'static,
+{
+    let (ops, given) = mpsc::channel();
+    let (jobs, asked) = mpsc::channel();
+    let writer = thread::Builder::new().name("store writer".to_owned()).spawn(move || {
+        if writer.run(&given) {
+            lock.note_closed();
+        }
+    })?;
+    let mut threads = Threads { writer: Some((ops, writer)), reader: None };
+    match thread::Builder::new().name("store reader".to_owned()).spawn(move || reader.run(&asked)) {
+        Ok(reader) => threads.reader = Some((jobs, reader)),
+        Err(error) => {
+            threads.end();
+            return Err(error);
+        }
+    }
+    Ok(threads)
+}
+
+/// A file beside the store's: its name and something more.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
+}
+
+/// Whether there is a file of ours; `false` if there is none yet.
+fn check_header(path: &Path) -> Result<bool, OpenError> {
+    let system = |error| OpenError::System(path.to_owned(), error);
+    let log = beside(path, "-wal");
+    let has_log = fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0);
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    match File::open(path) {
+        Ok(file) if file.metadata().map_err(system)?.is_dir() => {
+            return Err(system(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        Ok(file) => file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(system)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(system(error)),
+    };
+    if header.is_empty() {
+        return if has_log { Err(OpenError::Orphan(log)) } else { Ok(false) };
+    }
+    let number =
+        |at: usize| header.get(at..at + 4).map(|bytes| i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    if !header.starts_with(b"SQLite format 3\0") || number(68) != Some(APPLICATION_ID) {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    match number(60) {
+        Some(VERSION) => Ok(true),
+        Some(later @ 2..) => Err(OpenError::Newer(path.to_owned(), later)),
+        _ => Err(OpenError::Damaged(path.to_owned(), "its header".to_owned())),
+    }
+}
+
+/// Makes a file with everything in it under another name, and then gives it its own: a crash leaves none that is half made.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let system = |error| OpenError::System(path.to_owned(), error);
+    let new = beside(path, "-new");
+    for left in [&new, &beside(&new, "-journal")] {
+        match fs::remove_file(left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(system(error)),
+            _ => {}
+        }
+    }
+    let mut key = [0; 32];
+    let mut id = [0; 8];
+    getrandom::fill(&mut key)
+        .and_then(|()| getrandom::fill(&mut id))
+        .map_err(|error| system(io::Error::other(error)))?;
+    let id = u64::from_be_bytes(id);
+    let fill = || -> rusqlite::Result<()> {
+        let connection = Connection::open(&new)?;
+        connection.execute_batch(&format!(
+            "PRAGMA page_size = {}; PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; \
+             PRAGMA user_version = {VERSION}; {}",
+            schema::PAGE_BYTES,
+            schema::CREATE
+        ))?;
+        schema::set_mark(&connection, "key", key)?;
+        schema::set_mark(&connection, "id", format!("{id:016x}"))?;
+        for name in ["opens", "generation", "lives"] {
+            schema::set_mark(&connection, name, 0)?;
+        }
+        schema::set_mark(&connection, "clean", 1)?;
+        schema::set_mark(&connection, "boot", "")?;
+        connection.execute_batch("COMMIT")
+    };
+    fill().map_err(|error| OpenError::Sqlite(path.to_owned(), error))?;
+    fs::rename(&new, path).map_err(system)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(system)
+}
+
+fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let set_up = || -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        // Whoever closes a file last takes its log over: not into one that is damaged.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        prepare(&connection)?;
+        // Looks before it leaps: this reads, and finds what is damaged.
+        schema::mark::<i64>(&connection, "opens")?;
+        connection.query_row("SELECT max(id), (SELECT max(room) FROM message) FROM room", [], |_| Ok(()))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let synchronous = match options.sync {
+            SyncPolicy::Full => "FULL",
+            SyncPolicy::Interval(_) => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        if let Some(pages) = options.file_pages_max {
+            connection.pragma_update(None, "max_page_count", pages)?;
+        }
+        Ok(connection)
+    };
+    set_up().map_err(|error| refusal(path, error))
+}
+
+fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS.into()))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    // 16 MiB of pages: the upper levels of a tree of a few gigabytes, and the ends of the rooms that are alive.
+    connection.pragma_update(None, "cache_size", -16_384)
+}
+
+/// What is written down about the store.
+struct Marks {
+    key: [u8; 32],
+    id: String,
+    opens: u64,
+    generation: u64,
+}
+
+/// Notes that the store is in use from now on, synced. Begins a new generation if lines may be gone from its end.
+fn begin(connection: &Connection, lock: &Lock) -> rusqlite::Result<Marks> {
+    let transaction = connection.unchecked_transaction()?;
+    let number = |name: &str| -> rusqlite::Result<u64> {
+        Ok(schema::mark::<i64>(&transaction, name)?.unwrap_or(0).cast_unsigned())
+    };
+    let missing = || rusqlite::Error::QueryReturnedNoRows;
+    let key = schema::mark(&transaction, "key")?.ok_or_else(missing)?;
+    let id: String = schema::mark(&transaction, "id")?.ok_or_else(missing)?;
+    let was_boot: String = schema::mark(&transaction, "boot")?.ok_or_else(missing)?;
+    let (was_opens, mut generation, clean) = (number("opens")?, number("generation")?, number("clean")? == 1);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = boot.trim();
+    let power_failed = !clean && (boot.is_empty() || boot != was_boot);
+    let is_older = lock.is_older(&id, was_opens, clean);
+    if power_failed || is_older {
+        generation += 1;
+        let why = if is_older { "an older copy of the store was put back" } else { "the system went down" };
+        log::warn!("{why}: whoever has read lines that are not there is told when it comes back");
+    }
+    let opens = was_opens + 1;
+    schema::set_mark(&transaction, "opens", opens.cast_signed())?;
+    schema::set_mark(&transaction, "generation", generation.cast_signed())?;
+    schema::set_mark(&transaction, "clean", 0)?;
+    schema::set_mark(&transaction, "boot", boot)?;
+    transaction.commit()?;
+    // Whatever the policy: what follows is only known to be later than this if this is there.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(Marks { key, id, opens, generation })
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let path = path.to_owned();
+    match &error {
+        rusqlite::Error::SqliteFailure(code, _) if matches!(code.code, DatabaseCorrupt | NotADatabase) => {
+            OpenError::Damaged(path, error.to_string())
+        }
+        // A table, a column or a mark that should be there is not.
+        rusqlite::Error::SqliteFailure(code, _) if code.code != rusqlite::ErrorCode::Unknown => {
+            OpenError::Sqlite(path, error)
+        }
+        _ => OpenError::Damaged(path, error.to_string()),
+    }
+}
+
+/// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened: so an
+/// older copy that is put back is told from the one that was there.
+struct Lock {
+    file: File,
+    /// The store's id, how often it was opened, and whether it was closed in order, as they were last noted.
+    noted: Option<(String, u64, bool)>,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self, OpenError> {
+        let system = |error| OpenError::System(path.to_owned(), error);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(beside(path, "-lock"))
+            .map_err(system)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(system(error)),
+        }
+        let mut text = String::new();
+        // What cannot be read says nothing.
+        let _ = Read::by_ref(&mut file).take(1_024).read_to_string(&mut text);
+        let mut words = text.split_whitespace();
+        let noted = (|| Some((words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()? == "closed")))();
+        Ok(Self { file, noted })
+    }
+
+    /// Whether the store was later than it says it is.
+    fn is_older(&self, id: &str, opens: u64, clean: bool) -> bool {
+        let Some((noted_id, noted_opens, noted_clean)) = &self.noted else { return false };
+        id == noted_id && (opens, clean) < (*noted_opens, *noted_clean)
+    }
+
+    fn note(&mut self, marks: &Marks) {
+        self.noted = Some((marks.id.clone(), marks.opens, false));
+        self.write();
+    }
+
+    fn note_closed(&mut self) {
+        if let Some((_, _, clean)) = &mut self.noted {
+            *clean = true;
+        }
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let Some((id, opens, clean)) = &self.noted else { return };
+        // Of a length that does not change, so that it needs no room on a full disk.
+        let text = format!("{id} {opens:020} {}\n", if *clean { "closed" } else { "opened" });
+        let written = self.file.rewind().and_then(|()| self.file.write_all(text.as_bytes()));
+        if let Err(error) = written {
+            log::warn!("what is noted beside the store cannot be written: {error}");
+        }
+    }
+}

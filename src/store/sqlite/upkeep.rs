@@ -1,0 +1,323 @@
+//! What must go: lines over the limits, and rooms of which nothing is left.
+//!
+//! In small steps, each within a transaction of the writer's. Lines over a limit go along with the lines that come, so that no more
+//! come than go. What nobody writes to is found by a walk over all rooms, now and then, when there is nothing else to do.
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::held::{self, Rooms};
+use super::row;
+use super::schema;
+use crate::chat::{Millis, RoomName};
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Lines of one room, and up to a 64th more (500 at most): they go some at a time. Default 100,000.
+    pub messages_max: u64,
+    /// Days that a line is kept; 0 for ever. Default 0.
+    pub days_max: u64,
+    /// Bytes of the file, without what is free in it. The largest room loses its oldest lines. Default 4 GiB.
+    pub bytes_max: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { messages_max: 100_000, days_max: 0, bytes_max: 4 << 30 }
+    }
+}
+
+/// Rows deleted in one step when there is nothing else to do: a millisecond or two.
+const STEP_ROWS: usize = 500;
+
+/// Rooms looked at in one step.
+const STEP_ROOMS: i64 = 100;
+
+/// From the end of one walk to the next: 15 minutes.
+const WALK_EVERY_MS: Millis = 15 * 60_000;
+
+const DAY_MS: Millis = held::DAY_S * 1_000;
+
+/// Streams are kept for 30 days after their owners were seen. When that was is written at most once a day.
+const STREAM_KEPT_S: u64 = 31 * held::DAY_S;
+
+/// Streams without a line that are kept; past it, those go first whose owners were not seen for longer. A user costs 150 bytes,
+/// and whoever says hello is one.
+const EMPTY_STREAMS_MAX: u64 = 1_000_000;
+
+/// The state of it.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    retention: Retention,
+    /// Loaded rooms with too many lines.
+    over: Vec<usize>,
+    /// The file was too large when it was last looked at, and there was something to take out.
+    too_large: bool,
+    /// The walk: rooms up to this number were looked at.
+    walked: Option<i64>,
+    next_walk_ms: Millis,
+    /// Streams without lines that this walk has found, and for how many seconds they are kept after the last one.
+    empty_streams: u64,
+    empty_kept_s: u64,
+}
+
+/// A room as the walk sees it.
+struct Walked {
+    id: i64,
+    name: RoomName,
+    top: u64,
+    seen_s: Option<u64>,
+    /// The oldest line's `seq` and time.
+    oldest: Option<(u64, Millis)>,
+}
+
+/// What a step has taken out of a loaded room: its slot, and the oldest line that is left.
+pub(super) type Trimmed = Vec<(usize, u64)>;
+
+impl Upkeep {
+    /// The first walk is due at once.
+    pub(super) fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            over: Vec::new(),
+            too_large: false,
+            walked: None,
+            next_walk_ms: 0,
+            empty_streams: 0,
+            empty_kept_s: STREAM_KEPT_S,
+        }
+    }
+
+    /// Notes that a loaded room has so many lines.
+    pub(super) fn grown(&mut self, slot: usize, lines: u64) {
+        let slack = (self.retention.messages_max / 64).min(500);
+        if lines > self.retention.messages_max.saturating_add(slack) && !self.over.contains(&slot) {
+            self.over.push(slot);
+        }
+    }
+
+    /// A slot has no room any more.
+    pub(super) fn released(&mut self, slot: usize) {
+        self.over.retain(|&other| other != slot);
+    }
+
+    /// When there is a step to be done, on the monotonic clock.
+    pub(super) fn due_ms(&self) -> Millis {
+        if self.walked.is_some() || self.too_large || !self.over.is_empty() { 0 } else { self.next_walk_ms }
+    }
+
+    /// Takes out what is over the limits, `rows_max` rows at most.
+    pub(super) fn relieve(
+        &mut self,
+        connection: &Connection,
+        rooms: &mut Rooms,
+        mut rows_max: usize,
+    ) -> rusqlite::Result<Trimmed> {
+        let mut trimmed = Trimmed::new();
+        while rows_max > 0
+            && let Some(&slot) = self.over.last()
+        {
+            let room = rooms.room(slot);
+            let below = (room.written.top + 1).saturating_sub(self.retention.messages_max);
+            let id = room.written.id.expect("a room with lines is in the file");
+            let step = trim(connection, id, below, rows_max)?;
+            rows_max -= step.rows.min(rows_max);
+            trimmed.extend(step.oldest.map(|oldest| (slot, oldest)));
+            if step.oldest.is_none_or(|oldest| oldest >= below) {
+                self.over.pop();
+            }
+        }
+        let largest = if self.is_too_large(connection)? { largest(connection)? } else { None };
+        self.too_large = largest.is_some();
+        if rows_max > 0
+            && let Some((id, name)) = largest
+        {
+            let step = trim(connection, id, u64::MAX, rows_max)?;
+            trimmed.extend(rooms.slot(&name).zip(step.oldest));
+        }
+        Ok(trimmed)
+    }
+
+    fn is_too_large(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let number = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+        let used = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+        Ok(used.cast_unsigned().saturating_mul(schema::PAGE_BYTES) > self.retention.bytes_max)
+    }
+
+    /// One step, for when there is nothing else to do.
+    pub(super) fn step(
+        &mut self,
+        connection: &Connection,
+        rooms: &mut Rooms,
+        mono_ms: Millis,
+        wall_ms: Millis,
+    ) -> rusqlite::Result<Trimmed> {
+        let mut trimmed = self.relieve(connection, rooms, STEP_ROWS)?;
+        if self.walked.is_none() && mono_ms < self.next_walk_ms {
+            return Ok(trimmed);
+        }
+        let from = self.walked.unwrap_or(0);
+        let found = look(connection, from)?;
+        if found.is_empty() {
+            self.end_walk(mono_ms);
+            return Ok(trimmed);
+        }
+        let mut rows_max = STEP_ROWS;
+        for room in found {
+            let (id, step) = (room.id, self.visit(connection, rooms, &room, wall_ms, rows_max)?);
+            rows_max -= step.rows.min(rows_max);
+            trimmed.extend(rooms.slot(&room.name).zip(step.oldest));
+            if rows_max == 0 {
+                // There may be more to take out of this one.
+                self.walked = Some(id - 1);
+                return Ok(trimmed);
+            }
+            self.walked = Some(id);
+        }
+        Ok(trimmed)
+    }
+
+    fn end_walk(&mut self, mono_ms: Millis) {
+        self.walked = None;
+        self.next_walk_ms = mono_ms + WALK_EVERY_MS;
+        let kept = u128::from(self.empty_kept_s) * u128::from(EMPTY_STREAMS_MAX);
+        // Fewer than may be: longer again, step by step.
+        let kept_s = kept / u128::from(self.empty_streams.max(EMPTY_STREAMS_MAX / 2));
+        self.empty_kept_s = u64::try_from(kept_s).unwrap_or(u64::MAX).clamp(1, STREAM_KEPT_S);
+        self.empty_streams = 0;
+    }
+
+    /// Looks at one room: takes out what is too old or too much, and the room when nothing is left of it.
+    fn visit(
+        &mut self,
+        connection: &Connection,
+        rooms: &Rooms,
+        room: &Walked,
+        wall_ms: Millis,
+        rows_max: usize,
+    ) -> rusqlite::Result<Step> {
+        let wall_s = wall_ms / 1_000;
+        let held = rooms.slot(&room.name).is_some();
+        if let (Some(seen_s), true) = (room.seen_s, held) {
+            // Its owner is here, as far as can be told: after a crash nobody will say when that ended.
+            if seen_s + held::DAY_S <= wall_s {
+                set_seen(connection, room.id, wall_s)?;
+            }
+        }
+        let expired = |kept_s: u64| !held && room.seen_s.is_some_and(|seen_s| seen_s.saturating_add(kept_s) <= wall_s);
+        let Some((oldest, oldest_ms)) = room.oldest else {
+            self.empty_streams += u64::from(room.seen_s.is_some());
+            if !held && (room.seen_s.is_none() || expired(self.empty_kept_s)) {
+                forget(connection, room)?;
+            }
+            return Ok(Step::default());
+        };
+        let mut below = (room.top + 1).saturating_sub(self.retention.messages_max);
+        if expired(STREAM_KEPT_S) {
+            below = u64::MAX;
+        } else if self.retention.days_max > 0 {
+            let cutoff_ms = wall_ms.saturating_sub(self.retention.days_max.saturating_mul(DAY_MS));
+            if oldest_ms < cutoff_ms {
+                below = below.max(first_since(connection, room.id, cutoff_ms, rows_max)?);
+            }
+        }
+        if below <= oldest {
+            return Ok(Step::default());
+        }
+        trim(connection, room.id, below, rows_max)
+    }
+}
+
+/// What was taken out of a room.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    rows: usize,
+    /// The oldest line that is left, if anything was taken out.
+    oldest: Option<u64>,
+}
+
+/// Takes out a room's oldest lines, of those below a `seq`.
+fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize) -> rusqlite::Result<Step> {
+    let sql = format!(
+        "SELECT count(*), ifnull(max(seq), 0), ifnull(sum(cost), 0) FROM \
+         (SELECT seq, {} AS cost FROM message WHERE room = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3)",
+        row::COST
+    );
+    let below = i64::try_from(below).unwrap_or(i64::MAX);
+    let values = (id, below, i64::try_from(rows_max).unwrap_or(i64::MAX));
+    let (rows, last, cost): (i64, i64, i64) =
+        connection.prepare_cached(&sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if rows == 0 {
+        return Ok(Step::default());
+    }
+    connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
+    held::resize(connection, id, -cost, None)?;
+    Ok(Step { rows: rows.cast_unsigned() as usize, oldest: Some(last.cast_unsigned() + 1) })
+}
+
+/// The room that holds most, if there is one that holds anything.
+fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName)>> {
+    let sql = "SELECT id, name FROM room WHERE class > 0 ORDER BY class DESC LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
+    Ok(found.and_then(|(id, name)| Some((id, RoomName::kept(&name)?))))
+}
+
+/// The rooms behind this one.
+fn look(connection: &Connection, from: i64) -> rusqlite::Result<Vec<Walked>> {
+    let sql = "SELECT id, name, top, seen, (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
+               (SELECT time FROM message WHERE room = room.id ORDER BY seq LIMIT 1) \
+               FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rooms = statement.query_map((from, STEP_ROOMS), |row| {
+        let number = |place: usize| -> rusqlite::Result<Option<u64>> {
+            Ok(row.get::<_, Option<i64>>(place)?.map(i64::cast_unsigned))
+        };
+        let name: String = row.get(1)?;
+        let oldest: (Option<u64>, Option<u64>) = (number(4)?, number(5)?);
+        Ok((row.get(0)?, name, number(2)?.unwrap_or(0), number(3)?, oldest.0.zip(oldest.1)))
+    })?;
+    let mut found = Vec::new();
+    for room in rooms {
+        let (id, name, top, seen_s, oldest) = room?;
+        let Some(name) = RoomName::kept(&name) else {
+            log::error!("the store has a room {id} by the name {name:?}, which is none");
+            continue;
+        };
+        found.push(Walked { id, name, top, seen_s, oldest });
+    }
+    Ok(found)
+}
+
+/// The first line at or after a time, as far as `rows_max` reach: the lines before it are older.
+fn first_since(connection: &Connection, id: i64, cutoff_ms: Millis, rows_max: usize) -> rusqlite::Result<u64> {
+    let sql = "SELECT seq, time FROM message WHERE room = ?1 ORDER BY seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query((id, i64::try_from(rows_max).unwrap_or(i64::MAX)))?;
+    let mut below = 0;
+    while let Some(row) = rows.next()? {
+        let (seq, time_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if time_ms.cast_unsigned() >= cutoff_ms {
+            break;
+        }
+        below = seq.cast_unsigned() + 1;
+    }
+    Ok(below)
+}
+
+/// Takes a room out of which nothing is left.
+fn forget(connection: &Connection, room: &Walked) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM room WHERE id = ?1")?.execute([room.id])?;
+    if room.top > 0 {
+        // Its count begins anew, under an epoch that it never had.
+        let lives = schema::mark::<i64>(connection, "lives")?.unwrap_or(0);
+        schema::set_mark(connection, "lives", lives + 1)?;
+    }
+    Ok(())
+}
+
+/// Notes when a stream's owner was seen.
+pub(super) fn set_seen(connection: &Connection, id: i64, seen_s: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE room SET seen = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute((id, seen_s.cast_signed())).map(drop)
+}
