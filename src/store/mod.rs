@@ -64,6 +64,14 @@ impl Store {
         }
     }
 
+    /// Whether [`collect`](Self::collect) has left answers for the next turn, which must then come at once.
+    pub fn has_more(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Sqlite(store) => store.has_more(),
+        }
+    }
+
     /// Why it cannot go on, if it cannot.
     pub fn failure(&self) -> Option<&Failure> {
         match self {

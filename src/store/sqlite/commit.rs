@@ -5,10 +5,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use smallvec::SmallVec;
 
-use super::held::{self, Held, Rooms, Written};
+use super::Stored;
+use super::held::{Held, Rooms, Written};
 use super::row;
 use super::upkeep::{self, Trimmed, Upkeep};
-use crate::chat::{Draft, Line, Millis, RoomName, Ticket};
+use crate::chat::{Draft, ErrorCode, Line, Millis, RoomName, Ticket};
+
+/// Bytes of a room's lines that its row need not count yet.
+const UNCOUNTED_BYTES_MAX: usize = 64 << 10;
 
 /// Lines on their way, each with the slot of the room that it goes to.
 #[derive(Debug)]
@@ -19,6 +23,13 @@ pub(super) struct Append {
     pub(super) bytes: usize,
 }
 
+impl Append {
+    /// It became this.
+    pub(super) fn became(&self, outcome: Result<Lines, ErrorCode>) -> Stored {
+        Stored { ticket: self.ticket, rows: self.rows.len(), bytes: self.bytes, outcome }
+    }
+}
+
 /// Lines that have their places.
 pub(super) type Lines = SmallVec<[(usize, Arc<Line>); 1]>;
 
@@ -27,8 +38,8 @@ pub(super) type Lines = SmallVec<[(usize, Arc<Line>); 1]>;
 pub(super) enum Note {
     /// A stream is new: others may write to it from now on. Its slot, name, and the number of the load.
     New(usize, RoomName, u64),
-    /// A stream's owner was seen.
-    Seen(Box<Held>, Millis),
+    /// A room is not loaded any more, since this time.
+    Left(Box<Held>, Millis),
 }
 
 /// What one transaction is to do.
@@ -52,7 +63,6 @@ pub(super) struct Committed {
 struct Touched {
     slot: usize,
     before: Written,
-    bytes: usize,
 }
 
 impl Batch {
@@ -76,7 +86,7 @@ impl Batch {
         let place = Place { rooms, generation, wall_ms };
         let committed = self.store(connection, place, upkeep, &mut touched);
         if committed.is_err() {
-            for Touched { slot, before, .. } in touched {
+            for Touched { slot, before } in touched {
                 rooms.room(slot).written = before;
             }
         }
@@ -99,23 +109,23 @@ impl Batch {
         for append in &self.appends {
             let mut placed = Lines::with_capacity(append.rows.len());
             for (slot, draft) in &append.rows {
-                let (id, touch) = place.touch(&transaction, *slot, touched)?;
+                let id = place.touch(&transaction, *slot, touched)?;
                 let room = place.rooms.room(*slot);
                 room.written.top += 1;
                 let line = Arc::new(Line { room: room.name.clone(), seq: room.written.top, draft: draft.clone() });
                 row::insert(&mut statement, id, &line)?;
-                touched[touch].bytes += row::cost(draft);
+                room.written.uncounted += row::cost(draft);
                 placed.push((*slot, line));
             }
             lines.push(placed);
         }
         drop(statement);
-        for Touched { slot, bytes, .. } in &*touched {
+        for Touched { slot, .. } in &*touched {
             let room = place.rooms.room(*slot);
-            if let Some(id) = room.written.id.filter(|_| *bytes > 0) {
-                held::resize(&transaction, id, *bytes as i64, Some(room.written.top))?;
-                upkeep.grown(*slot, room.written.top + 1 - room.oldest);
+            if room.written.uncounted >= UNCOUNTED_BYTES_MAX {
+                room.count(&transaction)?;
             }
+            upkeep.grown(*slot, room.written.top + 1 - room.oldest);
         }
         // As much goes as comes, and a little more.
         let trimmed = upkeep.relieve(&transaction, place.rooms, 2 * self.rows + 16)?;
@@ -132,23 +142,15 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Sees to it that a room is in the file; gives its number, and its place among those that were touched.
-    fn touch(
-        &mut self,
-        connection: &Connection,
-        slot: usize,
-        touched: &mut Vec<Touched>,
-    ) -> rusqlite::Result<(i64, usize)> {
+    /// Sees to it that a room is in the file, and can be as it was if this fails; gives its number.
+    fn touch(&mut self, connection: &Connection, slot: usize, touched: &mut Vec<Touched>) -> rusqlite::Result<i64> {
         let room = self.rooms.room(slot);
-        let touch = match room.touched {
-            Some(touch) if touched.get(touch).is_some_and(|other| other.slot == slot) => touch,
-            _ => {
-                touched.push(Touched { slot, before: room.written.clone(), bytes: 0 });
-                touched.len() - 1
-            }
-        };
-        room.touched = Some(touch);
-        Ok((room.ensure(connection, self.generation, self.wall_ms)?, touch))
+        let known = room.touched.and_then(|place| touched.get(place)).is_some_and(|other| other.slot == slot);
+        if !known {
+            room.touched = Some(touched.len());
+            touched.push(Touched { slot, before: room.written.clone() });
+        }
+        room.ensure(connection, self.generation, self.wall_ms)
     }
 
     fn write(&mut self, connection: &Connection, note: &mut Note, touched: &mut Vec<Touched>) -> rusqlite::Result<()> {
@@ -159,9 +161,12 @@ impl Place<'_> {
                 }
                 Ok(())
             }
-            Note::Seen(room, wall_ms) => {
+            Note::Left(room, wall_ms) => {
                 let id = room.ensure(connection, self.generation, *wall_ms)?;
-                upkeep::set_seen(connection, id, *wall_ms / 1_000)
+                if room.is_seen_anew(*wall_ms) {
+                    upkeep::set_seen(connection, id, *wall_ms / 1_000)?;
+                }
+                room.count(connection)
             }
         }
     }

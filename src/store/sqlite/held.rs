@@ -41,6 +41,8 @@ pub(super) struct Written {
     pub(super) epoch: Option<Arc<str>>,
     /// It was looked at since it was loaded: from then on it stays there.
     pub(super) checked: bool,
+    /// Bytes of lines that the room's row does not count yet.
+    pub(super) uncounted: usize,
 }
 
 /// All of them, by the front's slots.
@@ -79,6 +81,10 @@ impl Rooms {
         self.slots.get(slot).is_some_and(|room| room.as_ref().is_some_and(|room| room.load == load))
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.slots.iter_mut().flatten()
+    }
+
     /// The slot of a room, if it is loaded.
     pub(super) fn slot(&self, name: &RoomName) -> Option<usize> {
         self.by_name.get(name).copied()
@@ -86,9 +92,24 @@ impl Rooms {
 }
 
 impl Held {
-    /// Whether what the file says of a stream's owner is a day old.
+    /// Whether it is a stream, and what the file says of its owner a day old.
     pub(super) fn is_seen_anew(&self, wall_ms: Millis) -> bool {
-        self.seen_s + DAY_S <= wall_ms / 1_000
+        self.name.is_stream() && self.seen_s + DAY_S <= wall_ms / 1_000
+    }
+
+    /// Whether the file must be told that it is not loaded any more.
+    pub(super) fn is_to_be_noted(&self, wall_ms: Millis) -> bool {
+        let is_new = self.name.is_stream() && self.written.id.is_none();
+        is_new || self.is_seen_anew(wall_ms) || self.written.uncounted > 0
+    }
+
+    /// Has the room's row count what it does not yet.
+    pub(super) fn count(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let uncounted = std::mem::take(&mut self.written.uncounted);
+        match self.written.id.filter(|_| uncounted > 0) {
+            Some(id) => resize(connection, id, i64::try_from(uncounted).unwrap_or(i64::MAX), self.written.top),
+            None => Ok(()),
+        }
     }
 
     /// Sees to it that the room is in the file as it was loaded, within a transaction; gives its number.
@@ -103,41 +124,52 @@ impl Held {
         if let (Some(id), true) = (self.written.id, self.written.checked) {
             return Ok(id);
         }
-        let former = self.former.as_ref().map(|(epoch, _)| &**epoch);
-        let former_top = self.former.as_ref().map(|&(_, top)| top.cast_signed());
-        let known = self.written.id.map_or(Ok(None), |id| {
-            let sql = "UPDATE room SET epoch = ?3, generation = ?4, former = ?5, former_top = ?6 \
-                       WHERE id = ?1 AND epoch = ?2 RETURNING id";
-            let epoch = self.written.epoch.as_ref().unwrap_or(&self.epoch);
-            let values = (id, &**epoch, &*self.epoch, generation.cast_signed(), former, former_top);
-            connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()
-        })?;
-        let id = match known {
-            Some(id) => id,
-            None => {
-                let sql = "INSERT INTO room (name, epoch, generation, former, former_top, top, bytes, class, seen) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7) \
-                           ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, \
-                           former = excluded.former, former_top = excluded.former_top, top = max(top, excluded.top) \
-                           RETURNING id";
-                self.seen_s = wall_ms / 1_000;
-                let seen = self.name.is_stream().then_some(self.seen_s.cast_signed());
-                let top = self.written.top.cast_signed();
-                let values = (&*self.name, &*self.epoch, generation.cast_signed(), former, former_top, top, seen);
-                connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?
-            }
+        let known = match self.written.id {
+            Some(id) => self.renew(connection, id, generation)?,
+            None => None,
         };
+        let id = if let Some(id) = known { id } else { self.make(connection, generation, wall_ms)? };
         self.written = Written { id: Some(id), epoch: None, checked: true, ..self.written.clone() };
         Ok(id)
     }
+
+    /// Gives the room in the file the epoch that is good now; `None` if it is not there.
+    fn renew(&self, connection: &Connection, id: i64, generation: u64) -> rusqlite::Result<Option<i64>> {
+        let sql = "UPDATE room SET epoch = ?3, generation = ?4, former = ?5, former_top = ?6 \
+                   WHERE id = ?1 AND epoch = ?2 RETURNING id";
+        let epoch = self.written.epoch.as_ref().unwrap_or(&self.epoch);
+        let (former, former_top) = self.former_columns();
+        let values = (id, &**epoch, &*self.epoch, generation.cast_signed(), former, former_top);
+        connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()
+    }
+
+    fn make(&mut self, connection: &Connection, generation: u64, wall_ms: Millis) -> rusqlite::Result<i64> {
+        let sql = "INSERT INTO room (name, epoch, generation, former, former_top, top, bytes, class, seen) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7) \
+                   ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, \
+                   former = excluded.former, former_top = excluded.former_top, top = max(top, excluded.top) \
+                   RETURNING id";
+        self.seen_s = wall_ms / 1_000;
+        let seen = self.name.is_stream().then_some(self.seen_s.cast_signed());
+        let top = self.written.top.cast_signed();
+        let (former, former_top) = self.former_columns();
+        let values = (&*self.name, &*self.epoch, generation.cast_signed(), former, former_top, top, seen);
+        connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))
+    }
+
+    fn former_columns(&self) -> (Option<&str>, Option<i64>) {
+        self.former.as_ref().map(|(epoch, top)| (&**epoch, top.cast_signed())).unzip()
+    }
 }
 
-/// Notes that a room holds so many bytes more, or less, and perhaps another newest line.
-pub(super) fn resize(connection: &Connection, id: i64, bytes: i64, top: Option<u64>) -> rusqlite::Result<()> {
-    let sql = "UPDATE room SET bytes = max(bytes + ?2, 0), top = ifnull(?3, top) WHERE id = ?1 RETURNING bytes, class";
+/// Notes that a room holds so many bytes more, or less, and that its count is at least at `top`.
+///
+/// Not done for each line: it would be a page more to write for each commit.
+pub(super) fn resize(connection: &Connection, id: i64, bytes: i64, top: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE room SET bytes = bytes + ?2, top = max(top, ?3) WHERE id = ?1 RETURNING bytes, class";
     let mut statement = connection.prepare_cached(sql)?;
     let (bytes, class): (i64, u32) =
-        statement.query_row((id, bytes, top.map(u64::cast_signed)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        statement.query_row((id, bytes, top.cast_signed()), |row| Ok((row.get(0)?, row.get(1)?)))?;
     // An index is written whenever its column is, changed or not.
     let now = size_class(usize::try_from(bytes).unwrap_or(0));
     if now != class {

@@ -1,4 +1,4 @@
-//! The store on a disk: `SQLite`, on two threads of its own, and the newest lines of loaded rooms in memory.
+//! The store on a disk: SQLite, on two threads of its own, and the newest lines of loaded rooms in memory.
 //!
 //! This front runs on the loop and never waits. It hands lines to the thread that writes (`writer`: a group commit, then the
 //! answers) and what is not in memory to the thread that reads (`reader`), so nobody who reads waits for a sync. Both answer by one
@@ -34,6 +34,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
+use std::vec;
 
 use smallvec::SmallVec;
 
@@ -54,6 +55,9 @@ const WAITING_ROWS_MAX: usize = 20_000;
 /// Bytes of them, by [`row::cost`].
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// Answers taken in one turn at most: some 0.2 ms of work. Each costs the loop more afterwards, when its line is told.
+const COLLECTED_MAX: usize = 256;
+
 /// The store. When it is dropped, what was handed over is stored and the file closed.
 #[derive(Debug)]
 pub struct Sqlite {
@@ -71,6 +75,10 @@ pub struct Sqlite {
     waiting_bytes: usize,
     threads: Threads,
     answers: Receiver<Answer>,
+    /// What is left of the last commit.
+    stored: vec::IntoIter<Stored>,
+    /// Answers were left, perhaps.
+    has_more: bool,
     completions: Vec<Completion>,
     failure: Option<Failure>,
 }
@@ -119,14 +127,25 @@ enum Answer {
     Fetched { slot: usize, ticket: Ticket, part: Part, read: Option<Read> },
     /// Of the reader: an answer as it is.
     Completed(Completion),
-    /// Of the writer: what became of appends: their rows and bytes, and their lines or why not.
-    Stored(Vec<(Ticket, usize, usize, Result<Lines, ErrorCode>)>),
+    /// Of the writer: what became of appends.
+    Stored(Vec<Stored>),
     /// Of the writer: new streams, which are in the file now.
     Noted(Vec<(RoomName, u64)>),
     /// Of the writer: a room has lost lines; from this one on they are kept.
     Trimmed { slot: usize, load: u64, oldest: u64 },
     /// Of the writer: it has given up.
     Failed(Failure),
+}
+
+/// What became of an append.
+#[derive(Debug)]
+struct Stored {
+    ticket: Ticket,
+    /// What does not wait any more.
+    rows: usize,
+    bytes: usize,
+    /// Its lines in their places, or why not.
+    outcome: Result<Lines, ErrorCode>,
 }
 
 /// Why a store cannot go on: what it says that it keeps would not be true any more.
@@ -163,6 +182,8 @@ impl Sqlite {
             waiting_bytes: 0,
             threads,
             answers,
+            stored: Vec::new().into_iter(),
+            has_more: false,
             completions: Vec::new(),
             failure: None,
         }
@@ -186,15 +207,31 @@ impl Sqlite {
         }
     }
 
-    /// Adds the answers that are there. It is to be called after the requests of a turn, and whenever it was woken.
+    /// Adds the answers that are there, but of appends no more than fit into a turn. It is to be called after the requests of a
+    /// turn, when it was woken, and while it [has more](Self::has_more).
     pub fn collect(&mut self, completions: &mut Vec<Completion>) {
         self.hand_over();
-        while let Ok(answer) = self.answers.try_recv() {
-            self.take(answer);
+        self.has_more = true;
+        for _ in 0..COLLECTED_MAX {
+            if let Some(Stored { ticket, rows, bytes, outcome }) = self.stored.next() {
+                self.waiting_rows -= rows;
+                self.waiting_bytes -= bytes;
+                self.store(ticket, outcome);
+            } else if let Ok(answer) = self.answers.try_recv() {
+                self.take(answer);
+            } else {
+                self.has_more = false;
+                break;
+            }
         }
         self.hand_over();
         completions.append(&mut self.completions);
         slack::trim(&mut self.completions);
+    }
+
+    /// Whether [`collect`](Self::collect) has left answers for the next turn. Nobody is woken for those.
+    pub fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Why it cannot go on, if it cannot: what was asked since is never answered.
@@ -240,7 +277,7 @@ impl Sqlite {
             former: found.former.clone(),
             oldest: found.oldest,
             seen_s: found.seen_s,
-            written: Written { top: found.newest, id: found.id, epoch: found.written, checked: false },
+            written: Written { top: found.newest, id: found.id, epoch: found.written, checked: false, uncounted: 0 },
             touched: None,
         };
         self.ops.push(Op::Hold { slot, room: Box::new(held) });
@@ -271,7 +308,7 @@ impl Sqlite {
         self.ops.push(Op::Append(Append { ticket, rows, bytes }));
     }
 
-    fn stored(&mut self, ticket: Ticket, outcome: Result<Lines, ErrorCode>) {
+    fn store(&mut self, ticket: Ticket, outcome: Result<Lines, ErrorCode>) {
         let completion = match outcome {
             Err(code) => Completion::Refused { ticket, code },
             Ok(placed) => {
@@ -353,13 +390,7 @@ impl Sqlite {
             Answer::Found { slot, found } => self.found(slot, found),
             Answer::Fetched { slot, ticket, part, read } => self.fetched(slot, ticket, part, read),
             Answer::Completed(completion) => self.completions.push(completion),
-            Answer::Stored(stored) => {
-                for (ticket, rows, bytes, outcome) in stored {
-                    self.waiting_rows -= rows;
-                    self.waiting_bytes -= bytes;
-                    self.stored(ticket, outcome);
-                }
-            }
+            Answer::Stored(stored) => self.stored = stored.into_iter(),
             Answer::Noted(streams) => {
                 for (name, load) in streams {
                     if self.unwritten.get(&name) == Some(&load) {

@@ -83,7 +83,7 @@ pub enum OpenError {
     Damaged(PathBuf, String),
     /// There is a log, but no file that it belongs to.
     Orphan(PathBuf),
-    /// `SQLite` does not let us.
+    /// SQLite does not let us.
     Sqlite(PathBuf, rusqlite::Error),
 }
 
@@ -117,8 +117,8 @@ const HEADER_BYTES: usize = 100;
 /// How long to wait for another program that has the file: 5 s. `chinwag history` only reads.
 const BUSY_MS: u32 = 5_000;
 
-/// Pages of the log at which it is taken over into the file: 16 MiB, of which the start after a crash reads all.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// Pages of the log at which it is taken over into the file: 32 MiB, all of which the start after a crash reads.
+const CHECKPOINT_PAGES: i64 = 8_000;
 
 impl Sqlite {
     /// Opens the file, or makes it. `clock` and `wake` are used from other threads: `wake` is called when there is something to

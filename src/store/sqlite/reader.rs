@@ -16,7 +16,7 @@ use super::schema::{self, Epochs};
 use crate::chat::{Completion, ErrorCode, Line, Part, RoomName, Ticket, UserId};
 
 /// Rows that one recall looks through: some 3 ms, for which nobody's history waits longer.
-const RECALLED_ROWS_MAX: usize = 1_000;
+const RECALLED_ROWS_MAX: i64 = 1_000;
 
 /// What the front wants to know.
 pub(super) enum Job {
@@ -106,7 +106,7 @@ impl<W: Fn()> Reader<W> {
             Job::Recall { ticket, room, seqs } => {
                 let recalled = self.recall(&room, seqs);
                 let completion = match self.told(&room, recalled) {
-                    Some((ids, through)) => Completion::Recalled { ticket, ids, through },
+                    Some(Recalled { ids, through }) => Completion::Recalled { ticket, ids, through },
                     None => Completion::Refused { ticket, code: ErrorCode::Internal },
                 };
                 Answer::Completed(completion)
@@ -226,21 +226,30 @@ impl<W: Fn()> Reader<W> {
         Ok(Read { lines, oldest: Some(oldest.max(behind)) })
     }
 
-    fn recall(&self, name: &RoomName, seqs: (u64, u64)) -> rusqlite::Result<(Vec<(UserId, Box<str>, u64)>, u64)> {
+    fn recall(&self, name: &RoomName, seqs: (u64, u64)) -> rusqlite::Result<Recalled> {
         let sql = "SELECT user, id, seq FROM message WHERE room = (SELECT id FROM room WHERE name = ?1) \
                    AND seq BETWEEN ?2 AND ?3 ORDER BY seq LIMIT ?4";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query((&**name, signed(seqs.0), signed(seqs.1), RECALLED_ROWS_MAX as i64))?;
-        let (mut ids, mut count, mut last) = (Vec::new(), 0, 0);
+        let mut rows = statement.query((&**name, signed(seqs.0), signed(seqs.1), RECALLED_ROWS_MAX))?;
+        let (mut ids, mut count, mut through) = (Vec::new(), 0, 0);
         while let Some(row) = rows.next()? {
             count += 1;
-            last = row.get::<_, i64>(2)?.cast_unsigned();
+            through = row.get::<_, i64>(2)?.cast_unsigned();
             if let Some(id) = row.get::<_, Option<Box<str>>>(1)? {
-                ids.push((UserId(row.get(0)?), id, last));
+                ids.push((UserId(row.get(0)?), id, through));
             }
         }
-        Ok((ids, if count < RECALLED_ROWS_MAX { seqs.1 } else { last }))
+        if count < RECALLED_ROWS_MAX {
+            through = seqs.1;
+        }
+        Ok(Recalled { ids, through })
     }
+}
+
+/// What was recalled, and how far that reaches.
+struct Recalled {
+    ids: Vec<(UserId, Box<str>, u64)>,
+    through: u64,
 }
 
 /// What was read of a part.

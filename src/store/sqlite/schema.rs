@@ -38,9 +38,9 @@ CREATE TABLE room (
     -- The epoch before, and the seq up to which both mean the same lines.
     former TEXT,
     former_top INTEGER,
-    -- The newest seq that ever was.
+    -- The newest seq that ever was, if its message is gone; else this may be behind.
     top INTEGER NOT NULL,
-    -- What its messages cost; and that to within an eighth, for finding the largest.
+    -- What its messages cost, to within some KiB; and that to within an eighth, for finding the largest.
     bytes INTEGER NOT NULL,
     class INTEGER NOT NULL,
     -- Of a stream: when its owner was seen, to within a day, in seconds since 1970.
@@ -49,7 +49,7 @@ CREATE TABLE room (
 CREATE INDEX room_class ON room (class);
 CREATE TABLE message (
     room INTEGER NOT NULL,
-    -- Dense: from the oldest that is kept to the room's top there is no hole.
+    -- Dense: from the oldest that is kept to the newest there is no hole.
     seq INTEGER NOT NULL,
     -- Milliseconds since 1970.
     time INTEGER NOT NULL,

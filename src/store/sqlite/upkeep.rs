@@ -196,15 +196,15 @@ impl Upkeep {
         wall_ms: Millis,
         rows_max: usize,
     ) -> rusqlite::Result<Step> {
-        let wall_s = wall_ms / 1_000;
+        let today_s = wall_ms / 1_000;
         let held = rooms.slot(&room.name).is_some();
         if let (Some(seen_s), true) = (room.seen_s, held) {
             // Its owner is here, as far as can be told: after a crash nobody will say when that ended.
-            if seen_s + held::DAY_S <= wall_s {
-                set_seen(connection, room.id, wall_s)?;
+            if seen_s + held::DAY_S <= today_s {
+                set_seen(connection, room.id, today_s)?;
             }
         }
-        let expired = |kept_s: u64| !held && room.seen_s.is_some_and(|seen_s| seen_s.saturating_add(kept_s) <= wall_s);
+        let expired = |kept_s: u64| !held && room.seen_s.is_some_and(|seen_s| seen_s.saturating_add(kept_s) <= today_s);
         let Some((oldest, oldest_ms)) = room.oldest else {
             self.empty_streams += u64::from(room.seen_s.is_some());
             if !held && (room.seen_s.is_none() || expired(self.empty_kept_s)) {
@@ -251,7 +251,7 @@ fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize) -> rusqli
         return Ok(Step::default());
     }
     connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
-    held::resize(connection, id, -cost, None)?;
+    held::resize(connection, id, -cost, last.cast_unsigned())?;
     Ok(Step { rows: rows.cast_unsigned() as usize, oldest: Some(last.cast_unsigned() + 1) })
 }
 
@@ -265,7 +265,7 @@ fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName)>>
 
 /// The rooms behind this one.
 fn look(connection: &Connection, from: i64) -> rusqlite::Result<Vec<Walked>> {
-    let sql = "SELECT id, name, top, seen, (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
+    let sql = "SELECT id, name, max(top, ifnull((SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), 0)), seen, (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
                (SELECT time FROM message WHERE room = room.id ORDER BY seq LIMIT 1) \
                FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;

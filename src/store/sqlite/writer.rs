@@ -157,8 +157,8 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                 Op::Release { slot, wall_ms } => {
                     let room = self.state.rooms.release(slot);
                     self.upkeep.released(slot);
-                    if room.name.is_stream() && (room.written.id.is_none() || room.is_seen_anew(wall_ms)) {
-                        batch.notes.push(Note::Seen(Box::new(room), wall_ms));
+                    if room.is_to_be_noted(wall_ms) {
+                        batch.notes.push(Note::Left(Box::new(room), wall_ms));
                     }
                 }
                 Op::Append(append) => {
@@ -175,7 +175,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     fn commit(&mut self, mut batch: Batch) -> Result<(), Failure> {
         let now = (self.clock)();
         if self.is_full(now) {
-            self.refuse(batch, ErrorCode::StorageFull);
+            self.refuse(&batch, ErrorCode::StorageFull);
             return Ok(());
         }
         let (rooms, upkeep) = (&mut self.state.rooms, &mut self.upkeep);
@@ -184,21 +184,21 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                 self.note_commit(now);
                 self.trimmed(committed.trimmed);
                 let lines = batch.appends.iter().zip(committed.lines);
-                let stored = lines.map(|(append, lines)| (append.ticket, append.rows.len(), append.bytes, Ok(lines)));
+                let stored = lines.map(|(append, lines)| append.became(Ok(lines)));
                 self.answer(Answer::Stored(stored.collect()));
                 self.answer_notes(&batch);
                 return Ok(());
             }
             Err(error) => error,
         };
-        match self.trouble(error) {
+        match self.trouble(&error) {
             Trouble::Full => {
                 self.note_full(now);
-                self.refuse(batch, ErrorCode::StorageFull);
+                self.refuse(&batch, ErrorCode::StorageFull);
                 Ok(())
             }
             Trouble::Busy => {
-                self.refuse(batch, ErrorCode::Overloaded);
+                self.refuse(&batch, ErrorCode::Overloaded);
                 Ok(())
             }
             Trouble::Final(failure) => Err(failure),
@@ -211,18 +211,17 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         self.state.batches += 1;
     }
 
-    fn refuse(&mut self, batch: Batch, code: ErrorCode) {
+    fn refuse(&mut self, batch: &Batch, code: ErrorCode) {
         // Notes that are lost make a user unknown to others after a crash, no more; and they come again when the user goes.
-        self.answer_notes(&batch);
-        let refused = batch.appends.into_iter();
-        let refused = refused.map(|append| (append.ticket, append.rows.len(), append.bytes, Err(code)));
+        self.answer_notes(batch);
+        let refused = batch.appends.iter().map(|append| append.became(Err(code)));
         self.answer(Answer::Stored(refused.collect()));
     }
 
     fn answer_notes(&mut self, batch: &Batch) {
         let news = batch.notes.iter().filter_map(|note| match note {
             Note::New(_, name, load) => Some((name.clone(), *load)),
-            Note::Seen(..) => None,
+            Note::Left(..) => None,
         });
         let news: Vec<_> = news.collect();
         if !news.is_empty() {
@@ -287,7 +286,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     /// Goes on after an error that is not final.
     fn weather(&mut self, result: rusqlite::Result<()>, now: Now) -> Result<(), Failure> {
         let Err(error) = result else { return Ok(()) };
-        match self.trouble(error) {
+        match self.trouble(&error) {
             Trouble::Full => self.note_full(now),
             Trouble::Busy => {}
             Trouble::Final(failure) => return Err(failure),
@@ -336,17 +335,13 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         if now.mono_ms < until_ms {
             return true;
         }
-        match self.ballast.restore() {
-            Ok(()) => {
-                log::info!("there is room on the disk of the store again");
-                self.state.full_until_ms = None;
-                false
-            }
-            Err(_) => {
-                self.state.full_until_ms = Some(now.mono_ms + FULL_RETRY_MS);
-                true
-            }
+        if self.ballast.restore().is_err() {
+            self.state.full_until_ms = Some(now.mono_ms + FULL_RETRY_MS);
+            return true;
         }
+        log::info!("there is room on the disk of the store again");
+        self.state.full_until_ms = None;
+        false
     }
 
     fn note_full(&mut self, now: Now) {
@@ -361,8 +356,8 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         }
     }
 
-    fn trouble(&self, error: rusqlite::Error) -> Trouble {
-        let rusqlite::Error::SqliteFailure(code, _) = &error else {
+    fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+        let rusqlite::Error::SqliteFailure(code, _) = error else {
             return Trouble::Final(Failure::new(format!("the store failed: {error}")));
         };
         match code.code {
@@ -377,7 +372,10 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     /// Leaves everything in the file, and a mark that says so.
     fn close(&mut self) -> Result<(), Failure> {
         let failed = |error: rusqlite::Error| Failure::new(format!("closing the store failed: {error}"));
-        schema::set_mark(&self.connection, "clean", 1).map_err(failed)?;
+        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+        self.state.rooms.iter_mut().try_for_each(|room| room.count(&transaction)).map_err(failed)?;
+        schema::set_mark(&transaction, "clean", 1).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
         if let Some((_, file)) = &self.interval {
             file.sync_data().map_err(|error| Failure::new(format!("syncing the log failed: {error}")))?;
         }

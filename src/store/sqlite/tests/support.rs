@@ -127,6 +127,9 @@ impl Driver {
             if !completions.is_empty() {
                 return;
             }
+            if self.store.has_more() {
+                continue;
+            }
             assert_eq!(self.store.failure(), None);
             self.woken.recv_timeout(Duration::from_secs(60)).expect("the store answers");
         }
