@@ -215,7 +215,6 @@ fn beside(path: &Path, more: &str) -> PathBuf {
 fn check_header(path: &Path) -> Result<bool, OpenError> {
     let system = |error| OpenError::System(path.to_owned(), error);
     let log = beside(path, "-wal");
-    let has_log = fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0);
     let mut header = Vec::with_capacity(HEADER_BYTES);
     match File::open(path) {
         Ok(file) if file.metadata().map_err(system)?.is_dir() => {
@@ -226,7 +225,7 @@ fn check_header(path: &Path) -> Result<bool, OpenError> {
         Err(error) => return Err(system(error)),
     };
     if header.is_empty() {
-        return if has_log { Err(OpenError::Orphan(log)) } else { Ok(false) };
+        return if is_filled(&log) { Err(OpenError::Orphan(log)) } else { Ok(false) };
     }
     let number =
         |at: usize| header.get(at..at + 4).map(|bytes| i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
@@ -238,6 +237,10 @@ fn check_header(path: &Path) -> Result<bool, OpenError> {
         Some(later @ 2..) => Err(OpenError::Newer(path.to_owned(), later)),
         _ => Err(OpenError::Damaged(path.to_owned(), "its header".to_owned())),
     }
+}
+
+fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Makes a file with everything in it under another name, and then gives it its own: a crash leaves none that is half made.
@@ -280,11 +283,12 @@ fn create(path: &Path) -> Result<(), OpenError> {
 }
 
 fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+    let has_log = is_filled(&beside(path, "-wal"));
     let set_up = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        // Whoever closes a file last takes its log over: not into one that is damaged.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Whoever closes a file last takes its log over, and away: not into one that is damaged.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
         prepare(&connection)?;
         // Looks before it leaps: this reads, and finds what is damaged.
         schema::mark::<i64>(&connection, "opens")?;

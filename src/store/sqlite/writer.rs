@@ -45,6 +45,9 @@ const IDLE_MS: Millis = 1_000;
 /// After the disk was full it is tried again when somebody sends a line, but not sooner than after this.
 const FULL_RETRY_MS: Millis = 1_000;
 
+/// After upkeep has come to something damaged it is tried again after this: an hour.
+const DAMAGED_RETRY_MS: Millis = 3_600_000;
+
 /// The thread's own.
 pub(super) struct Writer<C, W> {
     pub(super) connection: Connection,
@@ -276,6 +279,12 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                 self.trimmed(trimmed);
                 Ok(())
             }
+            // Lines can be stored and read all the same, perhaps: when they cannot, they say so.
+            Err(error) if is_damage(&error) => {
+                log::error!("the store is damaged, nothing is taken out of it for now: {error}");
+                self.state.no_step_until_ms = now.mono_ms + DAMAGED_RETRY_MS;
+                Ok(())
+            }
             Err(error) => {
                 self.state.no_step_until_ms = now.mono_ms + FULL_RETRY_MS;
                 self.weather(Err(error), now)
@@ -382,6 +391,10 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         // Not one that waits for whoever reads. What is left is taken over at the next start.
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)
     }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(SqliteCode::DatabaseCorrupt)
 }
 
 /// Whether an I/O error is one of a sync.

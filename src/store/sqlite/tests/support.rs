@@ -120,7 +120,7 @@ impl Driver {
         self.store.submit(request);
     }
 
-    /// Waits until there is at least one answer.
+    /// Waits until there is at least one answer, or the store has failed.
     pub(in crate::store) fn collect(&mut self, completions: &mut Vec<Completion>) {
         loop {
             self.store.collect(completions);
@@ -130,7 +130,9 @@ impl Driver {
             if self.store.has_more() {
                 continue;
             }
-            assert_eq!(self.store.failure(), None);
+            if self.store.failure().is_some() {
+                return;
+            }
             self.woken.recv_timeout(Duration::from_secs(60)).expect("the store answers");
         }
     }
@@ -143,14 +145,20 @@ impl Driver {
     }
 
     pub(super) fn ask(&mut self, request: impl FnOnce(Ticket) -> Request) -> Completion {
+        self.ask_perhaps(request).unwrap_or_else(|| panic!("{:?}", self.store.failure()))
+    }
+
+    /// `None` when the store has failed.
+    pub(super) fn ask_perhaps(&mut self, request: impl FnOnce(Ticket) -> Request) -> Option<Completion> {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.submit(request(ticket));
         let mut completions = Vec::new();
         self.collect(&mut completions);
-        assert_eq!(completions.len(), 1, "one answer for one request");
-        assert_eq!(completions[0].ticket(), ticket);
-        completions.remove(0)
+        let completion = completions.pop()?;
+        assert_eq!(completions, [], "one answer for one request");
+        assert_eq!(completion.ticket(), ticket);
+        Some(completion)
     }
 
     pub(super) fn try_load(&mut self, key: u32, name: &str, must_exist: bool) -> Result<Loaded, ErrorCode> {
