@@ -75,7 +75,7 @@ impl Batch {
     /// # Errors
     /// When it cannot be stored: then nothing of it is, and `rooms` is as it was.
     pub(super) fn commit(
-        &mut self,
+        &self,
         connection: &Connection,
         rooms: &mut Rooms,
         upkeep: &mut Upkeep,
@@ -94,14 +94,14 @@ impl Batch {
     }
 
     fn store(
-        &mut self,
+        &self,
         connection: &Connection,
         mut place: Place<'_>,
         upkeep: &mut Upkeep,
         touched: &mut Vec<Touched>,
     ) -> rusqlite::Result<Committed> {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        for note in &mut self.notes {
+        for note in &self.notes {
             place.write(&transaction, note, touched)?;
         }
         let mut statement = row::prepare_insert(&transaction)?;
@@ -153,7 +153,7 @@ impl Place<'_> {
         room.ensure(connection, self.generation, self.wall_ms)
     }
 
-    fn write(&mut self, connection: &Connection, note: &mut Note, touched: &mut Vec<Touched>) -> rusqlite::Result<()> {
+    fn write(&mut self, connection: &Connection, note: &Note, touched: &mut Vec<Touched>) -> rusqlite::Result<()> {
         match note {
             Note::New(slot, _, load) => {
                 if self.rooms.is_held(*slot, *load) {
@@ -162,6 +162,8 @@ impl Place<'_> {
                 Ok(())
             }
             Note::Left(room, wall_ms) => {
+                // If this fails, the next try begins with the same.
+                let mut room = room.clone();
                 let id = room.ensure(connection, self.generation, *wall_ms)?;
                 if room.is_seen_anew(*wall_ms) {
                     upkeep::set_seen(connection, id, *wall_ms / 1_000)?;

@@ -13,7 +13,7 @@ use crate::store::ring::size_class;
 pub(super) const DAY_S: u64 = 24 * 3_600;
 
 /// A room that is loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     /// The number of the load, by which the front tells it from the slot's next tenant.
     pub(super) load: u64,

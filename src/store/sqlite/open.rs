@@ -83,6 +83,8 @@ pub enum OpenError {
     Damaged(PathBuf, String),
     /// There is a log, but no file that it belongs to.
     Orphan(PathBuf),
+    /// There is no room on the disk, not even to note that it is in use.
+    Full(PathBuf),
     /// SQLite does not let us.
     Sqlite(PathBuf, rusqlite::Error),
 }
@@ -104,6 +106,7 @@ impl fmt::Display for OpenError {
                 "{} holds lines, but the store that it belongs to is gone: put it back, or move the log away",
                 log.display()
             ),
+            Self::Full(path) => write!(f, "there is no room on the disk of the store {}", path.display()),
             Self::Sqlite(path, error) => write!(f, "cannot open the store {}: {error}", path.display()),
         }
     }
@@ -115,7 +118,7 @@ impl std::error::Error for OpenError {}
 const HEADER_BYTES: usize = 100;
 
 /// How long to wait for another program that has the file: 5 s. `chinwag history` only reads.
-const BUSY_MS: u32 = 5_000;
+pub(super) const BUSY_MS: Millis = 5_000;
 
 /// Pages of the log at which it is taken over into the file: 32 MiB, all of which the start after a crash reads.
 const CHECKPOINT_PAGES: i64 = 8_000;
@@ -276,7 +279,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
         schema::set_mark(&connection, "boot", "")?;
         connection.execute_batch("COMMIT")
     };
-    fill().map_err(|error| OpenError::Sqlite(path.to_owned(), error))?;
+    fill().map_err(|error| refusal(path, error))?;
     fs::rename(&new, path).map_err(system)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(system)
@@ -316,7 +319,7 @@ fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS.into()))?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
     connection.set_prepared_statement_cache_capacity(32);
     // 16 MiB of pages: the upper levels of a tree of a few gigabytes, and the ends of the rooms that are alive.
     connection.pragma_update(None, "cache_size", -16_384)
@@ -369,6 +372,9 @@ fn is_full(error: &rusqlite::Error) -> bool {
 fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     let path = path.to_owned();
+    if is_full(&error) {
+        return OpenError::Full(path);
+    }
     match &error {
         rusqlite::Error::SqliteFailure(code, _) if matches!(code.code, DatabaseCorrupt | NotADatabase) => {
             OpenError::Damaged(path, error.to_string())

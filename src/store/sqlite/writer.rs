@@ -15,8 +15,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode as SqliteCode, ffi};
 
 use super::ballast::Ballast;
-use super::commit::{Append, Batch, Note};
+use super::commit::{Append, Batch, Committed, Note};
 use super::held::{Held, Rooms};
+use super::open::BUSY_MS;
 use super::upkeep::{Trimmed, Upkeep};
 use super::{Answer, Failure, schema};
 use crate::chat::{ErrorCode, Millis, Now};
@@ -44,6 +45,12 @@ const IDLE_MS: Millis = 1_000;
 
 /// After the disk was full it is tried again when somebody sends a line, but not sooner than after this.
 const FULL_RETRY_MS: Millis = 1_000;
+
+/// How long whoever reads is waited for when the disk is full.
+const FULL_PATIENCE_MS: Millis = 100;
+
+/// Room in the file that is worth going on for, in pages: 1 MiB.
+const FREE_PAGES_MIN: i64 = 256;
 
 /// After upkeep has come to something damaged it is tried again after this: an hour.
 const DAMAGED_RETRY_MS: Millis = 3_600_000;
@@ -175,14 +182,17 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     }
 
     /// Stores a batch, and tells what became of it.
-    fn commit(&mut self, mut batch: Batch) -> Result<(), Failure> {
+    fn commit(&mut self, batch: Batch) -> Result<(), Failure> {
         let now = (self.clock)();
         if self.is_full(now) {
             self.refuse(&batch, ErrorCode::StorageFull);
             return Ok(());
         }
-        let (rooms, upkeep) = (&mut self.state.rooms, &mut self.upkeep);
-        let error = match batch.commit(&self.connection, rooms, upkeep, self.generation, now.wall_ms) {
+        let mut committed = self.try_commit(&batch, now);
+        if committed.as_ref().is_err_and(is_full) && self.make_room() {
+            committed = self.try_commit(&batch, now);
+        }
+        let error = match committed {
             Ok(committed) => {
                 self.note_commit(now);
                 self.trimmed(committed.trimmed);
@@ -206,6 +216,10 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
             }
             Trouble::Final(failure) => Err(failure),
         }
+    }
+
+    fn try_commit(&mut self, batch: &Batch, now: Now) -> rusqlite::Result<Committed> {
+        batch.commit(&self.connection, &mut self.state.rooms, &mut self.upkeep, self.generation, now.wall_ms)
     }
 
     fn note_commit(&mut self, now: Now) {
@@ -344,7 +358,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         if now.mono_ms < until_ms {
             return true;
         }
-        if self.ballast.restore().is_err() {
+        if self.ballast.restore().is_err() && !self.has_free_pages() {
             self.state.full_until_ms = Some(now.mono_ms + FULL_RETRY_MS);
             return true;
         }
@@ -353,16 +367,32 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         false
     }
 
+    /// Takes the log over into the file and gives its room back. Whether there is enough then to go on.
+    fn make_room(&mut self) -> bool {
+        self.ballast.release();
+        // Whoever reads is done soon, or it must do without.
+        let truncated = self.connection.busy_timeout(Duration::from_millis(FULL_PATIENCE_MS)).and_then(|()| {
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
+        let patient = self.connection.busy_timeout(Duration::from_millis(BUSY_MS));
+        if let Err(error) = truncated.as_ref().and(patient.as_ref()) {
+            log::warn!("the store's log cannot be taken over: {error}");
+        }
+        truncated.is_ok_and(|busy| busy == 0) && self.ballast.restore().is_ok()
+    }
+
+    /// Whether there is room in the file itself, because lines were taken out of it.
+    fn has_free_pages(&self) -> bool {
+        let free = self.connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
+        free.is_ok_and(|pages| pages >= FREE_PAGES_MIN)
+    }
+
     fn note_full(&mut self, now: Now) {
         if self.state.full_until_ms.is_none() {
             log::error!("the disk of the store is full: lines are refused");
         }
         self.state.full_until_ms = Some(now.mono_ms + FULL_RETRY_MS);
         self.ballast.release();
-        // Now there may be room for what is in the log. If not, it stays there.
-        if let Err(error) = self.checkpoint(true) {
-            log::warn!("the store's log cannot be taken over: {error}");
-        }
     }
 
     fn trouble(&self, error: &rusqlite::Error) -> Trouble {
@@ -391,6 +421,10 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         // Not one that waits for whoever reads. What is left is taken over at the next start.
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)
     }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(SqliteCode::DiskFull)
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
