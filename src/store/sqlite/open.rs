@@ -143,15 +143,18 @@ impl Sqlite {
             create(path)?;
         }
         let ballast = Ballast::new(beside(path, "-ballast"));
-        let connection = connect(path, options)?;
-        let marks = match begin(&connection, &lock) {
-            Err(error) if is_full(&error) => {
+        let take = || connect(path, options).and_then(|connection| Ok((begin(&connection, &lock)?, connection)));
+        let taken = match take() {
+            Err(error) if is_room_missing(&error) => {
                 ballast.release();
-                begin(&connection, &lock)
+                take()
             }
-            begun => begun,
+            taken => taken,
         };
-        let marks = marks.map_err(|error| refusal(path, error))?;
+        let (marks, connection) = taken.map_err(|error| {
+            let is_full = is_room_missing(&error) && ballast.disk_is_full();
+            if is_full { OpenError::Full(path.clone()) } else { refusal(path, error) }
+        })?;
         lock.note(&marks);
         let interval = match options.sync {
             SyncPolicy::Full => None,
@@ -285,30 +288,27 @@ fn create(path: &Path) -> Result<(), OpenError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(system)
 }
 
-fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
+fn connect(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
     let has_log = is_filled(&beside(path, "-wal"));
-    let set_up = || -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        // Whoever closes a file last takes its log over, and away: not into one that is damaged.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
-        prepare(&connection)?;
-        // Looks before it leaps: this reads, and finds what is damaged.
-        schema::mark::<i64>(&connection, "opens")?;
-        connection.query_row("SELECT max(id), (SELECT max(room) FROM message) FROM room", [], |_| Ok(()))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        let synchronous = match options.sync {
-            SyncPolicy::Full => "FULL",
-            SyncPolicy::Interval(_) => "NORMAL",
-        };
-        connection.pragma_update(None, "synchronous", synchronous)?;
-        if let Some(pages) = options.file_pages_max {
-            connection.pragma_update(None, "max_page_count", pages)?;
-        }
-        Ok(connection)
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // Whoever closes a file last takes its log over, and away: not into one that is damaged.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
+    prepare(&connection)?;
+    // Looks before it leaps: this reads, and finds what is damaged.
+    schema::mark::<i64>(&connection, "opens")?;
+    connection.query_row("SELECT max(id), (SELECT max(room) FROM message) FROM room", [], |_| Ok(()))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    let synchronous = match options.sync {
+        SyncPolicy::Full => "FULL",
+        SyncPolicy::Interval(_) => "NORMAL",
     };
-    set_up().map_err(|error| refusal(path, error))
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    if let Some(pages) = options.file_pages_max {
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
+    Ok(connection)
 }
 
 fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
@@ -365,16 +365,15 @@ fn begin(connection: &Connection, lock: &Lock) -> rusqlite::Result<Marks> {
     Ok(Marks { key, id, opens, generation })
 }
 
-fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+/// Whether it may be that the disk is full. Not every way in which a system says so is known to SQLite.
+fn is_room_missing(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure | CannotOpen))
 }
 
 fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     let path = path.to_owned();
-    if is_full(&error) {
-        return OpenError::Full(path);
-    }
     match &error {
         rusqlite::Error::SqliteFailure(code, _) if matches!(code.code, DatabaseCorrupt | NotADatabase) => {
             OpenError::Damaged(path, error.to_string())

@@ -104,6 +104,8 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     pub(super) fn run(mut self, ops: &Receiver<Vec<Op>>) -> bool {
         if !self.ballast.is_there() && self.ballast.restore().is_err() {
             log::warn!("there is little room on the disk of the store");
+            // Lines must not take what is to be left. It is looked at again when the first one comes.
+            self.state.full_until_ms = Some(0);
         }
         let ended = loop {
             match self.turn(ops) {
@@ -135,7 +137,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         self.state.queue.extend(ops.try_iter().flatten());
         let batch = self.take();
         if !batch.is_empty() {
-            self.commit(batch)?;
+            self.commit(&batch)?;
         }
         self.keep_up()?;
         Ok(true)
@@ -182,15 +184,15 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     }
 
     /// Stores a batch, and tells what became of it.
-    fn commit(&mut self, batch: Batch) -> Result<(), Failure> {
+    fn commit(&mut self, batch: &Batch) -> Result<(), Failure> {
         let now = (self.clock)();
         if self.is_full(now) {
-            self.refuse(&batch, ErrorCode::StorageFull);
+            self.refuse(batch, ErrorCode::StorageFull);
             return Ok(());
         }
-        let mut committed = self.try_commit(&batch, now);
+        let mut committed = self.try_commit(batch, now);
         if committed.as_ref().is_err_and(is_full) && self.make_room() {
-            committed = self.try_commit(&batch, now);
+            committed = self.try_commit(batch, now);
         }
         let error = match committed {
             Ok(committed) => {
@@ -199,7 +201,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                 let lines = batch.appends.iter().zip(committed.lines);
                 let stored = lines.map(|(append, lines)| append.became(Ok(lines)));
                 self.answer(Answer::Stored(stored.collect()));
-                self.answer_notes(&batch);
+                self.answer_notes(batch);
                 return Ok(());
             }
             Err(error) => error,
@@ -207,11 +209,11 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         match self.trouble(&error) {
             Trouble::Full => {
                 self.note_full(now);
-                self.refuse(&batch, ErrorCode::StorageFull);
+                self.refuse(batch, ErrorCode::StorageFull);
                 Ok(())
             }
             Trouble::Busy => {
-                self.refuse(&batch, ErrorCode::Overloaded);
+                self.refuse(batch, ErrorCode::Overloaded);
                 Ok(())
             }
             Trouble::Final(failure) => Err(failure),
