@@ -128,3 +128,36 @@ fn what_waits_for_the_disk_is_bounded() {
     assert_eq!(refused, [Ticket(20_000)], "the last one, at once");
     assert_eq!(driver.append(1, "again"), 20_001, "then it goes on");
 }
+
+#[test]
+fn what_one_has_read_after_a_start_the_next_reads_from_memory() {
+    let folder = Folder::new();
+    let mut driver = Driver::at(&folder);
+    driver.load(1, "a");
+    driver.append_all(1, 1..=300);
+    drop(driver);
+    let mut driver = Driver::at(&folder);
+    driver.load(1, "a");
+    let is_there_at_once = |driver: &mut Driver, part| {
+        driver.submit(Request::Fetch { ticket: Ticket(1_000), room: RoomKey(1), part });
+        let mut completions = Vec::new();
+        // Before anything is taken from the reader, so what is there was in memory.
+        completions.append(&mut driver.store.completions);
+        let at_once = !completions.is_empty();
+        if !at_once {
+            driver.collect(&mut completions);
+        }
+        let [Completion::Fetched { lines, .. }] = &completions[..] else { panic!("{completions:?}") };
+        assert!(lines.iter().all(|line| *line.draft.message == line.seq.to_string()));
+        at_once
+    };
+    let last = |lines_max| Part { newest_first: true, lines_max, ..ALL };
+    let from = |first| Part { seqs: (first, u64::MAX), ..ALL };
+    assert!(!is_there_at_once(&mut driver, last(50)));
+    assert!(is_there_at_once(&mut driver, last(50)));
+    assert!(is_there_at_once(&mut driver, from(251)));
+    assert!(!is_there_at_once(&mut driver, from(200)), "it reaches further back");
+    assert!(is_there_at_once(&mut driver, from(200)));
+    assert!(!is_there_at_once(&mut driver, Part { seqs: (1, 100), ..ALL }));
+    assert!(!is_there_at_once(&mut driver, Part { seqs: (1, 100), ..ALL }), "what does not join on is not held");
+}
