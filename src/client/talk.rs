@@ -153,10 +153,33 @@ pub enum OwnWord {
         /// Its words.
         message: String,
     },
-    /// An own line that was not sent: 100 wait already.
+    /// An own line that was not sent, and will not be: 100 wait already, its room is left, or the end came first.
     NotSent {
         /// Its words.
         message: String,
+    },
+    /// An own line that was not sent: the server takes none that long.
+    TooLong {
+        /// Its words.
+        message: String,
+        /// How long it would be on its way, in bytes.
+        bytes: usize,
+        /// How long it may be.
+        bytes_max: usize,
+    },
+    /// It needs the server, which cannot be reached now.
+    NotConnected,
+    /// There are no lines before those that were shown.
+    NoOlder {
+        /// The room.
+        room: String,
+    },
+    /// Another client of this person is there already: this one is somebody else, a guest.
+    SecondClient,
+    /// Who one is cannot be kept in the state folder: after the end one comes back as somebody else.
+    NotKept {
+        /// Why, in English: the file and the system's error.
+        why: String,
     },
     /// The current room, and all of them.
     Rooms {
