@@ -57,6 +57,8 @@ pub struct Said {
 pub enum Shown {
     /// A line.
     Said(Said),
+    /// What a server says that is not ours, and that means nothing to us: as it is. Not clean.
+    Text(String),
     /// A frame as it came, for `--json`. Only then; and nothing else is shown then but `Ended`.
     Frame(String),
     /// What the server says about others: joined, left, renamed, typing. In the server's words; not clean.
@@ -215,6 +217,11 @@ pub enum OwnWord {
         code: u16,
         /// The reason that came with it. Not clean.
         reason: String,
+    },
+    /// Lines of those that were piped in did not arrive, or perhaps not; which ones was told.
+    NotAll {
+        /// How many.
+        lines: usize,
     },
     /// The connection broke, and `--once` was given, or lines were left over.
     Lost {
