@@ -14,16 +14,41 @@
 //!
 //! Called by `main`, which brings the screen and the keyboard along.
 
+mod clean;
+mod clock;
+mod connection;
+mod complete;
+pub mod conversation;
+mod desk;
+mod editor;
+mod handshake;
+mod identity;
+pub mod keyboard;
 pub mod keys;
+mod lines;
+mod paint;
+pub mod screen;
 pub mod talk;
+mod turns;
+mod typed;
+pub mod url;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
 use crate::wire::encode::Lang;
 
+use conversation::{Conversation, Settings};
+use identity::{Identity, Unkept};
 use keys::Intents;
-use talk::Shown;
+use talk::{OwnWord, Shown};
+use turns::Turns;
+use url::Address;
+
+/// The room of who names none.
+const DEFAULT_ROOM: &str = "lobby";
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug)]
@@ -65,9 +90,78 @@ pub enum Mode {
 /// says goodbye.
 pub fn run(
     options: &Options,
-    show: impl FnMut(Shown),
+    mut show: impl FnMut(Shown),
     read: impl FnOnce(Intents) + Send + 'static,
 ) -> ExitCode {
-    let _ = (options, show, read);
-    ExitCode::FAILURE
+    let url = options.url.clone();
+    let mut fail = |why| {
+        show(Shown::Ended { success: false, why: Some(why) });
+        ExitCode::FAILURE
+    };
+    let mut address = match Address::parse(&url) {
+        Ok(address) => address,
+        Err(why) => return fail(OwnWord::BadUrl { url, why }),
+    };
+    let mut seed = [0; 8];
+    if let Err(error) = getrandom::fill(&mut seed) {
+        return fail(OwnWord::CannotConnect { url, why: error.to_string() });
+    }
+    let identity = take_identity(options, &address, &mut show);
+    let settings = settings(options, &mut address, identity.as_ref());
+    let conversation = Conversation::new(settings, fastrand::Rng::with_seed(u64::from_ne_bytes(seed)));
+    let begun = Turns::new(address, options.mode, conversation, identity, &mut show);
+    let outcome = begun.and_then(|(turns, intents)| {
+        thread::Builder::new().name("keyboard".to_owned()).spawn(move || read(intents))?;
+        turns.run()
+    });
+    outcome.unwrap_or_else(|error| {
+        let why = OwnWord::CannotConnect { url, why: error.to_string() };
+        show(Shown::Ended { success: false, why: Some(why) });
+        ExitCode::FAILURE
+    })
+}
+
+/// Who one was the last time, unless one comes as a guest, by choice or because it cannot be otherwise.
+fn take_identity(options: &Options, address: &Address, show: &mut impl FnMut(Shown)) -> Option<Identity> {
+    if options.guest {
+        return None;
+    }
+    let Some(folder) = options.state_folder.clone().or_else(identity::state_folder) else {
+        show(Shown::Own(OwnWord::NotKept { why: "there is no home folder".to_owned() }));
+        return None;
+    };
+    match Identity::take(&folder, address) {
+        Ok(identity) => Some(identity),
+        Err(Unkept::Taken) => {
+            show(Shown::Own(OwnWord::SecondClient));
+            None
+        }
+        Err(Unkept::Failed(why)) => {
+            show(Shown::Own(OwnWord::NotKept { why }));
+            None
+        }
+    }
+}
+
+/// What was asked for on the command line and in the address, together. The command line counts more.
+fn settings(options: &Options, address: &mut Address, identity: Option<&Identity>) -> Settings {
+    let rooms_matter = !options.rooms.is_empty();
+    let rooms = match &address.room {
+        _ if rooms_matter => options.rooms.clone(),
+        Some(room) => vec![room.clone()],
+        None => vec![DEFAULT_ROOM.to_owned()],
+    };
+    if let Some(name) = &options.name {
+        // A server that knows plain messages only may read it there.
+        address.ask_for_name(name);
+    }
+    Settings {
+        url: options.url.clone(),
+        name: options.name.clone().or_else(|| address.name.clone()),
+        rooms,
+        rooms_matter,
+        mode: options.mode,
+        once: options.once,
+        session: identity.and_then(|identity| identity.session.clone()),
+    }
 }
