@@ -26,6 +26,8 @@ pub struct Intents {
 #[derive(Debug)]
 pub(super) struct Asked {
     receiver: Receiver<Intent>,
+    /// Kept, so that the last wake is heard: a waker that nobody has is closed, and what it said is forgotten.
+    _waker: Arc<Waker>,
 }
 
 /// What there is to be done.
@@ -42,7 +44,7 @@ pub(super) enum Next {
 /// A channel whose reader sleeps on the poll of `waker`.
 pub(super) fn channel(waker: Arc<Waker>) -> (Intents, Asked) {
     let (sender, receiver) = sync_channel(INTENTS_MAX);
-    (Intents { sender: Some(sender), waker }, Asked { receiver })
+    (Intents { sender: Some(sender), waker: Arc::clone(&waker) }, Asked { receiver, _waker: waker })
 }
 
 impl Intents {
