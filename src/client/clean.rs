@@ -172,22 +172,34 @@ fn picture(code: u32) -> char {
 fn is_hidden(char: char) -> bool {
     match char {
         // Signs of Arabic, Syriac and Kaithi that are set before numbers: of the category, but visible.
-        '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' => false,
-        '\u{110bd}' | '\u{110cd}' => false,
-        // Fillers, which are empty letters, and marks that nobody sees.
-        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}' => true,
-        // Not assigned, but set apart for what is ignored when it is shown; and what is never a character.
-        '\u{fff0}'..='\u{fff8}' | '\u{fffe}'..='\u{ffff}' | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}' => {
-            true
-        }
-        _ => matches!(
-            char.general_category(),
-            GeneralCategory::Control
-                | GeneralCategory::Format
-                | GeneralCategory::LineSeparator
-                | GeneralCategory::ParagraphSeparator
-        ),
+        '\u{600}'..='\u{605}'
+        | '\u{6dd}'
+        | '\u{70f}'
+        | '\u{890}'..='\u{891}'
+        | '\u{8e2}'
+        | '\u{110bd}'
+        | '\u{110cd}' => false,
+        _ => is_ignorable(char) || is_format(char),
     }
+}
+
+/// Fillers, which are empty letters; marks that nobody sees; what is not assigned, but set apart for what is ignored when it
+/// is shown; and what is never a character.
+fn is_ignorable(char: char) -> bool {
+    matches!(char, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}')
+        || matches!(char, '\u{fff0}'..='\u{fff8}' | '\u{fffe}'..='\u{ffff}')
+        || matches!(char, '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}')
+}
+
+/// Whether a character only tells how others are to be set: its categories.
+pub(super) fn is_format(char: char) -> bool {
+    matches!(
+        char.general_category(),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    )
 }
 
 #[cfg(test)]

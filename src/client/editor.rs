@@ -33,10 +33,10 @@ use rustyline::{
     EventHandler, GraphemeClusterMode, KeyEvent, Movement, RepeatCount,
 };
 use signal_hook::consts::SIGCONT;
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 use crate::wire::encode::Lang;
 
+use super::clean::is_format;
 use super::complete::{Completion, Known, OFFERED_MAX, complete};
 use super::desk::{self, Desk};
 use super::keyboard::answer;
@@ -92,8 +92,11 @@ fn obey(
     send: &mut impl FnMut(Intent) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let Typed::Ask(intent) = understood else {
-        let answer: String = answer(lang, &understood).into_iter().map(|line| format!("  {line}\n")).collect();
-        return if desk.print(&answer).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let mut text = String::new();
+        for line in answer(lang, &understood) {
+            text.extend(["  ", &line, "\n"]);
+        }
+        return if desk.print(&text).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
     };
     let (quits, changes_room) =
         (intent == Intent::Quit, matches!(intent, Intent::Join(_) | Intent::Leave(_) | Intent::Room(Some(_))));
@@ -243,7 +246,7 @@ impl Known for Desk {
 fn is_obeyed(char: char) -> bool {
     match char {
         '\n' | '\t' | '\u{200c}' | '\u{200d}' => false,
-        _ => matches!(char.general_category(), GeneralCategory::Control | GeneralCategory::Format),
+        _ => is_format(char),
     }
 }
 

@@ -9,6 +9,8 @@
 //! | a notice | `12:03 * bob joined` | `2026-11-22 12:03:04 * bob joined` |
 //! | a new day | `── 2026-11-22 ──` | |
 
+use std::collections::HashMap;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -22,6 +24,9 @@ use super::words;
 
 /// Names that `/who` shows at most: more scroll away what is said.
 const NAMES_SHOWN_MAX: usize = 50;
+
+/// Names whose users are known at a time.
+const BEARERS_MAX: usize = 1_000;
 
 /// Makes lines.
 #[derive(Debug)]
@@ -38,34 +43,42 @@ pub(super) struct Lines {
     zone: TimeZone,
     /// The day of the line before.
     day: Date,
+    /// Which user bears a name, as far as they have spoken: where only the name is told.
+    bearers: HashMap<String, String>,
 }
 
 impl Lines {
     /// Lines that follow a day.
     pub(super) fn new(paint: Paint, lang: Lang, dated: bool, now: &Zoned) -> Self {
-        Self { paint, lang, dated, several: false, zone: now.time_zone().clone(), day: now.date() }
+        let (zone, day) = (now.time_zone().clone(), now.date());
+        Self { paint, lang, dated, several: false, zone, day, bearers: HashMap::new() }
     }
 
     /// A line that somebody said.
     pub(super) fn said(&mut self, said: &Said, now: &Zoned) -> String {
-        let painted = |text: &str, own| {
-            // For a private line the name of the other one has no user that is known.
-            let bearer = said.user.as_deref().filter(|_| text == said.from).unwrap_or(text);
-            self.paint.name(&name(text), bearer, own)
-        };
-        let who = match &said.to {
-            None => painted(&said.from, said.own),
-            Some(to) => format!(
-                "{} {} \u{2192} {}",
-                self.paint.strong(words::private(self.lang)),
-                painted(&said.from, said.own),
-                painted(to, false)
-            ),
-        };
+        self.note_bearer(said);
+        let bearer = |name| self.bearers.get(name).map_or(name, String::as_str);
+        let from = self.paint.name(&name(&said.from), bearer(&said.from), said.own);
+        let who = said.to.as_ref().map_or_else(
+            || from.clone(),
+            |to| {
+                let to = self.paint.name(&name(to), bearer(to), false);
+                format!("{} {from} \u{2192} {to}", self.paint.strong(words::private(self.lang)))
+            },
+        );
         let mark = if said.old && !self.dated { self.paint.dim("\u{2191} ") } else { String::new() };
         let room = self.room(said.room.as_deref().filter(|_| said.to.is_none()));
         let message = self.message(&said.message);
         format!("{}{mark}{room}{who}: {message}\n", self.time(&said.timestamp, now))
+    }
+
+    fn note_bearer(&mut self, said: &Said) {
+        if self.bearers.len() >= BEARERS_MAX {
+            // Colours of names that have not spoken again may change.
+            self.bearers.clear();
+        }
+        let bearer = said.user.as_ref().unwrap_or(&said.from);
+        self.bearers.insert(said.from.clone(), bearer.clone());
     }
 
     /// What a server says that means nothing to us.
@@ -256,5 +269,10 @@ mod tests {
         assert_eq!(line.replace("alice", "alicia"), renamed, "the colour is the user's, not the name's");
         let own = terminal.said(&Said { own: true, ..said("alice", "hi") }, &now());
         assert!(own.contains("\x1b[1;38;5;"), "{own:?}");
+        let bob = Said { user: Some("u2".into()), ..said("bob", "x") };
+        let to_bob = Said { to: Some("bob".into()), ..said("alice", "psst") };
+        let colour = Paint::Full.name("bob", "u2", false);
+        assert_ne!(colour, Paint::Full.name("bob", "bob", false), "else this proves nothing");
+        assert!(terminal.said(&bob, &now()).contains(&colour) && terminal.said(&to_bob, &now()).contains(&colour));
     }
 }

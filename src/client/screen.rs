@@ -4,6 +4,7 @@
 //! What is said and told in rooms is standard output's. Without a terminal, what the client itself has to say is standard
 //! error's, a line each, so that a log of a room is only that.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
@@ -211,7 +212,9 @@ fn one_line(frame: &str) -> String {
     for char in frame.chars() {
         match char {
             '\n' | '\r' | '\t' => line.push(' '),
-            char if char.is_control() => line.push_str(&format!("\\u{:04x}", u32::from(char))),
+            char if char.is_control() => {
+                let _ = write!(line, "\\u{:04x}", u32::from(char));
+            }
             char => line.push(char),
         }
     }

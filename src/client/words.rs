@@ -55,14 +55,16 @@ fn english(own: &OwnWord) -> String {
         OwnWord::Reconnecting { why, wait } => {
             format!("the connection is lost ({}); next attempt in {}", word(why), seconds(*wait, "s"))
         }
-        OwnWord::Back { missed: 0 } => "connected again; nothing was missed".to_owned(),
+        OwnWord::Back { missed: 0 } => "connected again".to_owned(),
         OwnWord::Back { missed: 1 } => "connected again; 1 line came meanwhile".to_owned(),
         OwnWord::Back { missed } => format!("connected again; {missed} lines came meanwhile"),
         OwnWord::Waiting { message } => word(message),
         OwnWord::MayMiss { room, reason } if room == "@me" => {
-            format!("private lines may be missing ({})", word(reason))
+            format!("private lines may be missing: {}", why_missing(Lang::English, reason))
         }
-        OwnWord::MayMiss { room, reason } => format!("lines may be missing in {} ({})", name(room), word(reason)),
+        OwnWord::MayMiss { room, reason } => {
+            format!("lines may be missing in {}: {}", name(room), why_missing(Lang::English, reason))
+        }
         OwnWord::PerhapsSent { message } => format!("perhaps sent, perhaps not: {}", word(message)),
         OwnWord::NotSent { message } => format!("not sent: {}", word(message)),
         OwnWord::TooLong { message, bytes, bytes_max } => {
@@ -107,11 +109,15 @@ fn chinese(own: &OwnWord) -> String {
         OwnWord::Reconnecting { why, wait } => {
             format!("连接已断开（{}），{}后重新连接", word(why), seconds(*wait, "秒"))
         }
-        OwnWord::Back { missed: 0 } => "已重新连接，没有错过任何消息".to_owned(),
+        OwnWord::Back { missed: 0 } => "已重新连接".to_owned(),
         OwnWord::Back { missed } => format!("已重新连接，期间有 {missed} 条消息"),
         OwnWord::Waiting { message } => word(message),
-        OwnWord::MayMiss { room, reason } if room == "@me" => format!("私信可能有缺失（{}）", word(reason)),
-        OwnWord::MayMiss { room, reason } => format!("房间 {} 的消息可能有缺失（{}）", name(room), word(reason)),
+        OwnWord::MayMiss { room, reason } if room == "@me" => {
+            format!("私信可能有缺失：{}", why_missing(Lang::Chinese, reason))
+        }
+        OwnWord::MayMiss { room, reason } => {
+            format!("房间 {} 的消息可能有缺失：{}", name(room), why_missing(Lang::Chinese, reason))
+        }
         OwnWord::PerhapsSent { message } => format!("可能已发送，也可能没有：{}", word(message)),
         OwnWord::NotSent { message } => format!("未发送：{}", word(message)),
         OwnWord::TooLong { message, bytes, bytes_max } => {
@@ -135,6 +141,17 @@ fn chinese(own: &OwnWord) -> String {
         OwnWord::Lost { why, unsent: 0 } => word(why),
         OwnWord::Lost { why, unsent } => format!("{}；{unsent} 条消息未得到确认", word(why)),
     }
+}
+
+/// The protocol's reason for a hole, in words. One that is not known is shown as it is.
+fn why_missing(lang: Lang, reason: &str) -> String {
+    let words = match reason {
+        "epoch" => ["the server does not have its earlier lines any more", "服务器已经没有以前的消息"],
+        "trimmed" => ["too many came, and the oldest are not kept", "消息太多，最早的已经不再保留"],
+        "ahead" => ["the server has gone back to an older state", "服务器恢复到了较早的状态"],
+        other => return word(other),
+    };
+    words[lang_index(lang)].to_owned()
 }
 
 /// Who is in a room.
@@ -184,9 +201,7 @@ pub(super) fn help(lang: Lang) -> Vec<String> {
     let mut lines: Vec<String> = COMMANDS.iter().map(|command| usage(lang, command)).collect();
     lines.push(
         match lang {
-            Lang::English => {
-                "//TEXT           say /TEXT; Tab completes names, rooms and commands"
-            }
+            Lang::English => "//TEXT           say /TEXT; Tab completes names, rooms and commands",
             Lang::Chinese => "//内容           发送“/内容”；按 Tab 键补全名字、房间和命令",
         }
         .to_owned(),

@@ -27,8 +27,11 @@ a secret for each server in $XDG_STATE_HOME/chinwag (by default ~/.local/state/c
 
 #[derive(Args)]
 pub(super) struct ConnectFlags {
-    /// The server: ws://HOST[:PORT][/rooms/ROOM][?name=NAME]; without ws://, port 8765
-    #[arg(value_name = "URL", default_value = "ws://127.0.0.1:8765")]
+    #[arg(
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:8765",
+        help = "The server: ws://HOST[:PORT][/rooms/ROOM][?name=NAME]; without ws://, port 8765"
+    )]
     url: String,
     /// The name that you want to have
     #[arg(long, value_name = "NAME")]
@@ -36,12 +39,8 @@ pub(super) struct ConnectFlags {
     /// A room to be in; may be given several times, and you speak in the first one [default: lobby]
     #[arg(long = "room", value_name = "ROOM")]
     rooms: Vec<String>,
-    /// Bare lines with date and time, without colours and prompt, as for a file
-    #[arg(long, conflicts_with = "json")]
-    plain: bool,
-    /// Print the frames that the server sends, one a line, and nothing else; input is said as with --plain
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputFlags,
     /// End when the connection breaks, instead of coming back
     #[arg(long)]
     once: bool,
@@ -53,13 +52,23 @@ pub(super) struct ConnectFlags {
     lang: Option<Language>,
 }
 
+#[derive(Args)]
+struct OutputFlags {
+    /// Bare lines with date and time, without colours and prompt, as for a file
+    #[arg(long, conflicts_with = "json")]
+    plain: bool,
+    /// Print the frames that the server sends, one a line, and nothing else; input is said as with --plain
+    #[arg(long)]
+    json: bool,
+}
+
 impl ConnectFlags {
     pub(super) fn into_options(self) -> Options {
         Options {
             url: self.url,
             name: self.name,
             rooms: self.rooms,
-            mode: match (self.json, self.plain) {
+            mode: match (self.output.json, self.output.plain) {
                 (true, _) => Mode::Json,
                 (false, true) => Mode::Plain,
                 (false, false) => Mode::Terminal,
