@@ -36,9 +36,6 @@ const NAMES_MAX: usize = 1_000;
 /// Columns of the room in the prompt.
 const ROOM_COLUMNS_MAX: usize = 20;
 
-/// Columns of what follows the room: ` > `, or how many lines wait.
-const MARK_COLUMNS: usize = 3;
-
 /// What pokes the editor: it writes this over the rows it has cleared, and needs a newline at the end. A step up before
 /// makes good for that.
 const POKE: &str = "\x1b[A\n";
@@ -63,6 +60,8 @@ pub(super) struct Desk {
 struct State {
     /// Whether the editor draws: what comes in goes to the queue.
     reading: bool,
+    /// Whether it has drawn since it began.
+    drawn: bool,
     /// Whether the editor was poked since it drew last.
     poked: bool,
     /// What is to be written in front of the prompt: whole lines.
@@ -71,6 +70,8 @@ struct State {
     room_columns: usize,
     /// What the conversation said last.
     place: Place,
+    /// Whether the server was reached once.
+    was_connected: bool,
     /// How often it has said something.
     places: u64,
     /// Who was seen, the last first.
@@ -90,6 +91,8 @@ pub(super) struct Place {
     pub(super) rooms: Vec<String>,
     /// The own name.
     pub(super) name: String,
+    /// Whether the server can be reached.
+    pub(super) connected: bool,
 }
 
 impl Desk {
@@ -124,6 +127,7 @@ impl Desk {
     pub(super) fn set_place(&self, place: Place) {
         let mut state = self.state();
         let shown = state.place.waiting != place.waiting || state.place.room != place.room;
+        state.was_connected |= place.connected;
         state.place = place;
         state.places += 1;
         self.changed.notify_all();
@@ -155,15 +159,6 @@ impl Desk {
         others.take(max).cloned().collect()
     }
 
-    /// Waits until there is a room to speak to. `None` when all is over before.
-    pub(super) fn wait_for_room(&self) -> Option<()> {
-        let mut state = self.state();
-        while state.place.room.is_none() && state.place.name.is_empty() && !state.ended {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        (!state.ended).then_some(())
-    }
-
     /// How often the place was set: for [`wait_for_change`](Self::wait_for_change).
     pub(super) fn places(&self) -> u64 {
         self.state().places
@@ -176,34 +171,39 @@ impl Desk {
         drop(self.changed.wait_timeout_while(self.state(), ROOM_CHANGE, unchanged));
     }
 
-    /// The editor begins to draw, with this prompt: `lobby > `. Its width stays until [`finish_line`](Self::finish_line).
-    pub(super) fn begin_line(&self) -> String {
+    /// The editor begins to draw, with this prompt: `lobby > `, or `> ` without a room. Its width stays until
+    /// [`finish_line`](Self::finish_line). Waits until the server was reached once; `None` when all is over.
+    pub(super) fn begin_line(&self) -> Option<String> {
         let mut state = self.state();
-        state.reading = true;
+        while !state.ended && !state.was_connected {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.ended {
+            return None;
+        }
+        (state.reading, state.drawn) = (true, false);
         let room = shown_room(&state.place, ROOM_COLUMNS_MAX);
         state.room_columns = room.width();
-        format!("{room} > ")
+        Some(format!("{room}{}", mark(0, state.room_columns > 0)))
     }
 
     /// Columns of the prompt.
     pub(super) fn prompt_columns(&self) -> usize {
-        self.state().room_columns + MARK_COLUMNS
+        let room_columns = self.state().room_columns;
+        room_columns + mark(0, room_columns > 0).width()
     }
 
     /// The prompt as it is drawn now, and before it what is to be shown. The rows of the old one are cleared already.
     pub(super) fn paint_prompt(&self, prompt: &str, is_own: bool) -> String {
         let mut state = self.state();
-        state.poked = false;
+        (state.poked, state.drawn) = (false, true);
         let mut out = std::mem::take(&mut state.queue);
         if is_own {
             let room = shown_room(&state.place, state.room_columns);
             out.push_str(&self.paint.dim(&room));
             let padding = state.room_columns.saturating_sub(room.width());
-            let mark = match state.place.waiting {
-                0 => self.paint.dim(" > "),
-                waiting @ 1..=9 => self.paint.strong(&format!("\u{22ef}{waiting} ")),
-                _ => self.paint.strong("\u{22ef}+ "),
-            };
+            let mark = mark(state.place.waiting, state.room_columns > 0);
+            let mark = if state.place.waiting == 0 { self.paint.dim(&mark) } else { self.paint.strong(&mark) };
             out.push_str(&" ".repeat(padding));
             out.push_str(&mark);
         } else {
@@ -231,7 +231,8 @@ impl Desk {
         let mut state = self.state();
         state.ended = true;
         self.changed.notify_all();
-        let undrawn = |state: &mut State| state.reading && (state.poked || !state.queue.is_empty());
+        // An editor that has begun and not drawn yet is about to take the terminal.
+        let undrawn = |state: &mut State| state.reading && (!state.drawn || state.poked || !state.queue.is_empty());
         let waited = self.changed.wait_timeout_while(state, LAST_WORDS, undrawn);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.reading {
@@ -264,6 +265,16 @@ impl fmt::Debug for Desk {
     }
 }
 
+/// What follows the room in the prompt: how many own lines wait, if any do. Three columns, or two without a room.
+fn mark(waiting: usize, has_room: bool) -> String {
+    let count = match waiting {
+        0 => return if has_room { " > " } else { "> " }.to_owned(),
+        1..=9 => char::from(b'0' + waiting as u8),
+        _ => '+',
+    };
+    if has_room { format!("\u{22ef}{count} ") } else { format!("{count} ") }
+}
+
 /// The room in at most so many columns. Without a room: nothing.
 fn shown_room(place: &Place, columns_max: usize) -> String {
     let room = clean::name(place.room.as_deref().unwrap_or_default());
@@ -288,18 +299,22 @@ mod tests {
     use super::*;
 
     fn place(room: &str, waiting: usize) -> Place {
-        Place { waiting, room: Some(room.into()), rooms: vec![room.into()], name: "me".into() }
+        Place { waiting, room: Some(room.into()), rooms: vec![room.into()], name: "me".into(), connected: true }
     }
 
     fn desk() -> Desk {
         Desk::new(Paint::Bare)
     }
 
+    fn begin(desk: &Desk) -> String {
+        desk.begin_line().expect("it is not over")
+    }
+
     #[test]
     fn what_comes_in_while_a_line_is_typed_is_drawn_before_the_prompt_in_order_and_once() {
         let desk = desk();
         desk.set_place(place("tea", 0));
-        assert_eq!(desk.begin_line(), "tea > ");
+        assert_eq!(begin(&desk), "tea > ");
         desk.print("one\n").unwrap();
         desk.print("two\n").unwrap();
         assert_eq!(desk.paint_prompt("tea > ", true), "one\ntwo\ntea > ");
@@ -312,7 +327,7 @@ mod tests {
     fn the_prompt_keeps_its_width_while_a_line_is_typed() {
         let desk = desk();
         desk.set_place(place("lobby", 0));
-        let width = desk.begin_line().width();
+        let width = begin(&desk).width();
         assert_eq!(width, desk.prompt_columns());
         for (room, waiting, drawn) in [
             ("lobby", 1, "lobby⋯1 "),
@@ -327,16 +342,23 @@ mod tests {
             assert_eq!(prompt, drawn);
             assert_eq!(prompt.width(), width);
         }
-        assert_eq!(desk.begin_line(), "茶话会室 > ");
+        assert_eq!(begin(&desk), "茶话会室 > ");
+        desk.set_place(Place { room: None, ..place("", 0) });
+        assert_eq!(begin(&desk), "> ");
+        for (waiting, drawn) in [(0, "> "), (3, "3 "), (10, "+ ")] {
+            desk.set_place(Place { room: None, ..place("", waiting) });
+            assert_eq!(desk.paint_prompt("", true), drawn);
+            assert_eq!(desk.prompt_columns(), 2);
+        }
     }
 
     #[test]
     fn a_prompt_is_short_and_clean() {
         let desk = desk();
         desk.set_place(place(&"x".repeat(64), 0));
-        assert_eq!(desk.begin_line(), format!("{}… > ", "x".repeat(19)));
+        assert_eq!(begin(&desk), format!("{}… > ", "x".repeat(19)));
         desk.set_place(place("a\x1b[2Jb", 0));
-        assert_eq!(desk.begin_line(), "a␛[2Jb > ");
+        assert_eq!(begin(&desk), "a␛[2Jb > ");
         assert_eq!(desk.paint_prompt("", true), "a␛[2Jb > ");
     }
 
@@ -359,8 +381,9 @@ mod tests {
     #[test]
     fn no_line_is_waited_for_once_all_is_over() {
         let desk = desk();
+        desk.set_place(place("tea", 0));
         desk.end();
-        assert_eq!(desk.wait_for_room(), None);
+        assert_eq!(desk.begin_line(), None);
         desk.wait_for_change(desk.places());
     }
 }

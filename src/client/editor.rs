@@ -62,8 +62,7 @@ pub(super) fn run(desk: &Arc<Desk>, modes: Termios, lang: Lang, send: &mut impl 
         // The terminal is gone. That is the end of the input.
         return;
     };
-    while desk.wait_for_room().is_some() {
-        let prompt = desk.begin_line();
+    while let Some(prompt) = desk.begin_line() {
         let typed = lines.readline(&prompt);
         let line = match typed {
             Ok(line) => line,
@@ -72,7 +71,10 @@ pub(super) fn run(desk: &Arc<Desk>, modes: Termios, lang: Lang, send: &mut impl 
                 let _ = send(Intent::Quit);
                 return;
             }
-            Err(_) => return,
+            Err(_) => {
+                let _ = desk.finish_line(0);
+                return;
+            }
         };
         let understood = understand(&line);
         let vanishes =

@@ -115,10 +115,10 @@ impl Screen {
                 self.say(Tone::Alarm, &words, &now)
             }
             Shown::Own(own) => self.show_own(&own, &now),
-            Shown::State { waiting, room, rooms, name, connected: _ } => {
+            Shown::State { waiting, room, rooms, name, connected } => {
                 self.lines.several = rooms.len() > 1;
                 if let Face::Terminal { desk, .. } = &self.face {
-                    desk.set_place(Place { waiting, room, rooms, name });
+                    desk.set_place(Place { waiting, room, rooms, name, connected });
                 }
                 Ok(())
             }
