@@ -18,19 +18,28 @@ pub(super) const OLDER: &str = "older";
 /// The `ref` of a `who`.
 const WHO: &str = "who";
 /// The `ref` of a `leave`.
-const LEAVE: &str = "leave";
+pub(super) const LEAVE: &str = "leave";
 
 /// Lines of a `history` at most, by the protocol.
 const HISTORY_MAX: u32 = 200;
 
 impl Conversation {
+    /// Does what the person asks for.
     pub(super) fn ask(&mut self, now: Millis, intent: Intent, actions: &mut Actions) {
-        if matches!(self.phase, Phase::Leaving { .. }) {
+        if intent == Intent::Quit {
+            return self.quit(now);
+        }
+        if self.is_finishing() {
+            // Too late: goodbye is said, or about to be.
+            if let Intent::Say(message) | Intent::Private { message, .. } = intent {
+                self.failed += 1;
+                self.say(OwnWord::NotSent { message }, actions);
+            }
             return;
         }
         let plain = self.lasting == Some(false);
         match intent {
-            Intent::Quit => self.quit(now),
+            Intent::Quit => {}
             Intent::Say(message) if plain => self.put(now, Some(String::new()), None, message, actions),
             Intent::Say(message) => match self.current.clone() {
                 Some(room) => self.put(now, Some(room), None, message, actions),
@@ -91,7 +100,7 @@ impl Conversation {
         let last = self.last_lines();
         let seat = self.seats.iter_mut().find(|seat| seat.room == room && room != ME);
         match seat {
-            Some(seat) if seat.state == State::Leaving => *seat = Seat::new(room),
+            Some(seat) if seat.is_left() => *seat = Seat::new(room),
             Some(_) => {
                 self.current = Some(room.to_owned());
                 return self.say_rooms(actions);
@@ -112,7 +121,7 @@ impl Conversation {
         }
         if self.phase == Phase::Talking {
             if let Some(seat) = self.seat(&room) {
-                seat.state = State::Leaving;
+                seat.state = State::Leaving { was_in: seat.state == State::In };
             }
             let leave = Object::new("leave").with("room", &room).with("ref", LEAVE);
             actions.push(Action::Send(leave.finish()));
@@ -121,6 +130,25 @@ impl Conversation {
             self.drop_room(&room, actions);
         }
         self.say_rooms(actions);
+    }
+
+    /// Asks for what was wished while `hello` was on its way, which could not know of it.
+    pub(super) fn ask_belated(&mut self, actions: &mut Actions) {
+        let (rooms, name) = std::mem::take(&mut self.greeted);
+        let last = self.last_lines();
+        for seat in self.seats.iter().filter(|seat| seat.room != ME && !rooms.contains(&seat.room)) {
+            let join = seat.spell(Object::new("join"), last).with("ref", JOIN);
+            actions.push(Action::Send(join.finish()));
+        }
+        for room in rooms.iter().filter(|room| !self.seats.iter().any(|seat| seat.room == **room)) {
+            let leave = Object::new("leave").with("room", room).with("ref", LEAVE);
+            actions.push(Action::Send(leave.finish()));
+        }
+        if self.wished != name
+            && let Some(name) = self.wished.clone()
+        {
+            self.rename(name, actions);
+        }
     }
 
     /// Speaks elsewhere, if it was there.

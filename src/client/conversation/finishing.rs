@@ -34,6 +34,11 @@ impl Finishing {
 }
 
 impl Conversation {
+    /// Whether nothing is asked for any more.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.is_some() || matches!(self.phase, Phase::Leaving { .. })
+    }
+
     /// The person wants to go.
     pub(super) fn quit(&mut self, now: Millis) {
         if !matches!(self.finishing, Some(Finishing::Quit { .. })) {

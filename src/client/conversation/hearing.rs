@@ -4,7 +4,7 @@ use crate::chat::ids::Millis;
 use crate::chat::names::ME;
 use crate::client::talk::{OwnWord, Said, Shown};
 
-use super::asking::{GAP, JOIN, NAME, OLDER};
+use super::asking::{GAP, JOIN, LEAVE, NAME, OLDER};
 use super::frame::Frame;
 use super::seat::{Joined, Start, State, Taken};
 use super::sending::later;
@@ -103,6 +103,7 @@ impl Conversation {
             let (url, name, rooms) = (self.settings.url.clone(), self.name.clone(), self.rooms());
             self.say(OwnWord::Connected { url, name, rooms, lasting: true }, actions);
         }
+        self.ask_belated(actions);
     }
 
     fn hear_joined(&mut self, frame: &Frame<'_>, actions: &mut Actions) {
@@ -114,7 +115,9 @@ impl Conversation {
         let Some(seat) = self.seat(&room) else { return };
         let start = seat.joined(Joined { epoch, seq, recovered, reason, gap_to }, last);
         match start {
-            Start::Known | Start::Begins => {}
+            Start::Known => {}
+            // What was sent before it was left and joined again.
+            Start::Begins => self.doubt(|line| line.room == room, actions),
             Start::GoesOn { missed } => self.note_missed(missed),
             Start::Elsewhere { reason, missed } => {
                 if let Some(reason) = reason {
@@ -147,7 +150,7 @@ impl Conversation {
     }
 
     fn hear_left(&mut self, room: &str, actions: &mut Actions) {
-        if self.seat(room).is_some_and(|seat| seat.state == State::Leaving) {
+        if self.seat(room).is_some_and(|seat| seat.is_left()) {
             self.drop_room(room, actions);
         }
     }
@@ -166,7 +169,7 @@ impl Conversation {
         }
         let room = line_room(frame);
         let (Some(seq), timestamp) = (frame.number("seq"), frame.words("timestamp")) else { return };
-        let Some(seat) = self.seat(&room).filter(|seat| matches!(seat.state, State::In | State::Leaving)) else {
+        let Some(seat) = self.seat(&room).filter(|seat| matches!(seat.state, State::In | State::Leaving { was_in: true })) else {
             return;
         };
         match seat.take(seq, &timestamp) {
@@ -248,6 +251,8 @@ impl Conversation {
                 self.failed += 1;
                 self.progress(now);
             }
+            // It was never joined: that was refused, too.
+            (None, Some(room), Some(LEAVE)) => return self.hear_left(&room, actions),
             (None, Some(room), Some(GAP)) => {
                 if let Some(seat) = self.seat(&room) {
                     seat.history_refused();

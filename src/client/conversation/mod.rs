@@ -153,6 +153,8 @@ pub struct Conversation {
     /// The stream of private messages first, then the rooms.
     seats: Vec<Seat>,
     current: Option<String>,
+    /// The rooms and the name that the last `hello` asked for.
+    greeted: (Vec<String>, Option<String>),
     outbox: Outbox,
     finishing: Option<Finishing>,
     /// Own lines that did not arrive, or perhaps not.
@@ -229,6 +231,7 @@ impl Conversation {
             user: String::new(),
             name: String::new(),
             message_bytes_max: None,
+            greeted: Default::default(),
             outbox: Outbox::default(),
             finishing: None,
             failed: 0,
@@ -277,6 +280,9 @@ impl Conversation {
 
     /// When it wants to be told the time at the latest.
     pub fn next_deadline(&self) -> Option<Millis> {
+        if self.is_over() {
+            return None;
+        }
         let mut deadlines = vec![self.sending_deadline(), self.finishing_deadline()];
         match self.phase {
             Phase::Waiting { until } | Phase::Leaving { until } => deadlines.push(Some(until)),
@@ -302,7 +308,7 @@ impl Conversation {
 
     /// The rooms that one is in, or will be.
     fn rooms(&self) -> Vec<String> {
-        let rooms = self.seats.iter().filter(|seat| seat.room != ME && seat.state != seat::State::Leaving);
+        let rooms = self.seats.iter().filter(|seat| seat.room != ME && !seat.is_left());
         rooms.map(|seat| seat.room.clone()).collect()
     }
 
@@ -336,6 +342,7 @@ impl Conversation {
             .with_some("name", self.wished.as_deref())
             .with_some("session", self.session.as_deref())
             .raw("rooms", &format!("[{}]", rooms.join(",")));
+        self.greeted = (self.rooms(), self.wished.clone());
         actions.push(Action::Send(hello.finish()));
     }
 
@@ -433,7 +440,7 @@ impl Conversation {
         let wait = self.wait_ms();
         self.phase = Phase::Waiting { until: now + wait };
         self.link = Link { number: self.link.number, ..Link::default() };
-        self.seats.retain(|seat| seat.state != seat::State::Leaving);
+        self.seats.retain(|seat| !seat.is_left());
         self.seats.iter_mut().for_each(Seat::lost);
         self.lose_plain_lines(actions);
         if was_connected {

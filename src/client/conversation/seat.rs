@@ -45,8 +45,11 @@ pub(super) enum State {
     Asked,
     /// It is joined.
     In,
-    /// It is being left; lines come until that is answered.
-    Leaving,
+    /// It is being left; if it was joined, lines come until that is answered.
+    Leaving {
+        /// Whether it was.
+        was_in: bool,
+    },
     /// The server has no room for it now: it is asked again at that time.
     Refused {
         /// When.
@@ -133,6 +136,11 @@ impl Seat {
         }
     }
 
+    /// Whether it is left, or about to be.
+    pub(super) fn is_left(&self) -> bool {
+        matches!(self.state, State::Leaving { .. })
+    }
+
     /// The connection is gone.
     pub(super) fn lost(&mut self) {
         self.state = State::Asked;
@@ -153,7 +161,7 @@ impl Seat {
 
     /// Hears `joined`. `last` as in [`spell`](Self::spell).
     pub(super) fn joined(&mut self, joined: Joined, last: u64) -> Start {
-        if matches!(self.state, State::In | State::Leaving) {
+        if matches!(self.state, State::In | State::Leaving { .. }) {
             // Trimming overtook a slow catch-up. Any other one answers a second `join`.
             let (Some("trimmed"), Some(gap_to)) = (joined.reason.as_deref(), joined.gap_to) else {
                 return Start::Known;
