@@ -58,10 +58,8 @@ pub(super) struct Desk {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether the editor draws: what comes in goes to the queue.
-    reading: bool,
-    /// Whether it has drawn since it began.
-    drawn: bool,
+    /// What the editor does: while it draws, what comes in goes to the queue.
+    editor: Editor,
     /// Whether the editor was poked since it drew last.
     poked: bool,
     /// What is to be written in front of the prompt: whole lines.
@@ -78,6 +76,18 @@ struct State {
     names: VecDeque<String>,
     /// Whether all is over.
     ended: bool,
+}
+
+/// What the editor does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Editor {
+    /// Nothing: what comes in is written at once.
+    #[default]
+    Away,
+    /// It is about to take the terminal and draw the prompt.
+    Begun,
+    /// It waits for keys.
+    Drawn,
 }
 
 /// Where one is: for the prompt and the completion.
@@ -112,10 +122,10 @@ impl Desk {
     /// The terminal's.
     pub(super) fn print(&self, text: &str) -> io::Result<()> {
         let mut state = self.state();
-        while state.reading && state.queue.len() > QUEUE_BYTES_MAX {
+        while state.is_reading() && state.queue.len() > QUEUE_BYTES_MAX {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if !state.reading {
+        if !state.is_reading() {
             return write(text);
         }
         state.queue.push_str(text);
@@ -131,7 +141,7 @@ impl Desk {
         state.place = place;
         state.places += 1;
         self.changed.notify_all();
-        if shown && state.reading {
+        if shown && state.is_reading() {
             self.poke(state);
         }
     }
@@ -181,7 +191,7 @@ impl Desk {
         if state.ended {
             return None;
         }
-        (state.reading, state.drawn) = (true, false);
+        state.editor = Editor::Begun;
         let room = shown_room(&state.place, ROOM_COLUMNS_MAX);
         state.room_columns = room.width();
         Some(format!("{room}{}", mark(0, state.room_columns > 0)))
@@ -196,7 +206,7 @@ impl Desk {
     /// The prompt as it is drawn now, and before it what is to be shown. The rows of the old one are cleared already.
     pub(super) fn paint_prompt(&self, prompt: &str, is_own: bool) -> String {
         let mut state = self.state();
-        (state.poked, state.drawn) = (false, true);
+        (state.poked, state.editor) = (false, Editor::Drawn);
         let mut out = std::mem::take(&mut state.queue);
         if is_own {
             let room = shown_room(&state.place, state.room_columns);
@@ -219,7 +229,7 @@ impl Desk {
     /// The terminal's.
     pub(super) fn finish_line(&self, rows: usize) -> io::Result<()> {
         let mut state = self.state();
-        state.reading = false;
+        state.editor = Editor::Away;
         let erase = if rows == 0 { String::new() } else { format!("\x1b[{rows}A\r\x1b[J") };
         let waiting = std::mem::take(&mut state.queue);
         self.changed.notify_all();
@@ -232,10 +242,14 @@ impl Desk {
         state.ended = true;
         self.changed.notify_all();
         // An editor that has begun and not drawn yet is about to take the terminal.
-        let undrawn = |state: &mut State| state.reading && (!state.drawn || state.poked || !state.queue.is_empty());
+        let undrawn = |state: &mut State| match state.editor {
+            Editor::Away => false,
+            Editor::Begun => true,
+            Editor::Drawn => state.poked || !state.queue.is_empty(),
+        };
         let waited = self.changed.wait_timeout_while(state, LAST_WORDS, undrawn);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.reading {
+        if state.is_reading() {
             // What is left: the editor was held up. The typed words above the cursor's row stay.
             let last = std::mem::take(&mut state.queue);
             let _ = write(&format!("\r\x1b[J{last}"));
@@ -256,6 +270,12 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is whole, also where a thread panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_reading(&self) -> bool {
+        self.editor != Editor::Away
     }
 }
 

@@ -1,5 +1,5 @@
 //! The keyboard's thread: waits for lines, understands them, and hands them on. At a terminal with a line editor
-//! ([`editor`](super::editor)); else line by line from standard input.
+//! (`editor`); else line by line from standard input.
 //!
 //! A line of a person may be a command. A line that was piped in is said as it is, whatever it is: a log that is piped into
 //! a room must not be able to make the client leave it.

@@ -6,18 +6,20 @@
 //!
 //! - [`talk`]: the words between the two threads, and to the screen.
 //! - [`url`]: what was typed as an address.
-//! - [`identity`]: who one was the last time, kept in a file.
+//! - `identity`: who one was the last time, kept in a file.
 //! - [`conversation`]: THE RULES: what is sent, shown and awaited. No socket, clock, dice or screen: it is told of
 //!   everything and answers with what is to be done.
-//! - [`connection`]: one connection, from the name of a host to messages; [`handshake`] spells its beginning.
-//! - [`keys`], [`clock`], `turns`: the loop around them.
+//! - `connection`: one connection, from the name of a host to messages; `handshake` spells its beginning.
+//! - [`keys`], `clock`, `turns`: the loop around them.
+//! - [`screen`] shows, [`keyboard`] reads; `lines`, `words`, `paint` and `clean` make text of what is shown, `editor`,
+//!   `typed` and `complete` make sense of what is typed, and `desk` is what the two threads share at a terminal.
 //!
 //! Called by `main`, which brings the screen and the keyboard along.
 
 mod clean;
 mod clock;
-mod connection;
 mod complete;
+mod connection;
 pub mod conversation;
 mod desk;
 mod editor;
