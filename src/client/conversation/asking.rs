@@ -100,7 +100,7 @@ impl Conversation {
         let last = self.last_lines();
         let seat = self.seats.iter_mut().find(|seat| seat.room == room && room != ME);
         match seat {
-            Some(seat) if seat.is_left() => *seat = Seat::new(room),
+            Some(seat) if seat.is_left() => seat.join_again(),
             Some(_) => {
                 self.current = Some(room.to_owned());
                 return self.say_rooms(actions);

@@ -6,7 +6,7 @@ use crate::client::talk::{OwnWord, Said, Shown};
 
 use super::asking::{GAP, JOIN, LEAVE, NAME, OLDER};
 use super::frame::Frame;
-use super::seat::{Joined, Start, State, Taken};
+use super::seat::{Joined, Seat, Start, State, Taken};
 use super::sending::later;
 use super::{Action, Actions, Conversation, HEARTBEAT_MS, Object, Phase, RECONNECT_MAX_MS};
 
@@ -150,7 +150,7 @@ impl Conversation {
     }
 
     fn hear_left(&mut self, room: &str, actions: &mut Actions) {
-        if self.seat(room).is_some_and(|seat| seat.is_left()) {
+        if self.seat(room).is_some_and(Seat::left) {
             self.drop_room(room, actions);
         }
     }
@@ -260,7 +260,7 @@ impl Conversation {
                 return;
             }
             (None, Some(room), None | Some(JOIN)) => {
-                let Some(seat) = self.seat(&room).filter(|seat| seat.state == State::Asked) else {
+                let Some(seat) = self.seat(&room).filter(|seat| seat.awaits_joined()) else {
                     return self.refuse(frame, about, actions);
                 };
                 if retry {

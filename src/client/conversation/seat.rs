@@ -17,6 +17,8 @@ pub(super) struct Seat {
     pub(super) room: String,
     /// Where it is on this connection.
     pub(super) state: State,
+    /// How many earlier leaves are not answered yet: until then what comes is not for this seat.
+    leaves: u32,
     /// How often the server had no room for it, in a row.
     pub(super) refusals: u32,
     /// The life of the room; `None` before the first `joined`.
@@ -123,6 +125,7 @@ impl Seat {
         Self {
             room: room.to_owned(),
             state: State::Asked,
+            leaves: 0,
             refusals: 0,
             epoch: None,
             seq: 0,
@@ -136,14 +139,33 @@ impl Seat {
         }
     }
 
+    /// It is being left, and joined again all the same.
+    pub(super) fn join_again(&mut self) {
+        let leaves = self.leaves + 1;
+        *self = Self { leaves, ..Self::new(&self.room) };
+    }
+
     /// Whether it is left, or about to be.
     pub(super) fn is_left(&self) -> bool {
         matches!(self.state, State::Leaving { .. })
     }
 
+    /// The server has answered a `leave`. Whether this seat is left now.
+    pub(super) fn left(&mut self) -> bool {
+        let earlier = self.leaves > 0;
+        self.leaves = self.leaves.saturating_sub(1);
+        !earlier && self.is_left()
+    }
+
+    /// Whether it awaits the answer to its `join`, and what comes is for it.
+    pub(super) fn awaits_joined(&self) -> bool {
+        self.state == State::Asked && self.leaves == 0
+    }
+
     /// The connection is gone.
     pub(super) fn lost(&mut self) {
         self.state = State::Asked;
+        self.leaves = 0;
         self.asked = None;
     }
 
@@ -161,6 +183,9 @@ impl Seat {
 
     /// Hears `joined`. `last` as in [`spell`](Self::spell).
     pub(super) fn joined(&mut self, joined: Joined, last: u64) -> Start {
+        if self.leaves > 0 {
+            return Start::Known;
+        }
         if matches!(self.state, State::In | State::Leaving { .. }) {
             // Trimming overtook a slow catch-up. Any other one answers a second `join`.
             let (Some("trimmed"), Some(gap_to)) = (joined.reason.as_deref(), joined.gap_to) else {
