@@ -105,8 +105,6 @@ struct Cleaner {
     base: Option<char>,
     /// Marks on it.
     marks: usize,
-    /// Whether a joiner was the last.
-    joined: bool,
 }
 
 impl Cleaner {
@@ -115,18 +113,14 @@ impl Cleaner {
             '\t' => out.push_str("    "),
             '\0'..='\x1f' => out.push(picture(u32::from(char))),
             '\x7f' => out.push('\u{2421}'),
-            '\u{200c}' | '\u{200d}' if self.may_join(next) => {
-                out.push(char);
-                self.joined = true;
-                return;
-            }
+            '\u{200c}' | '\u{200d}' if self.may_join(next) => return out.push(char),
             _ if is_hidden(char) => {
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(char));
             }
             _ if char.general_category_group() == Group::Mark => return self.push_mark(out, char),
             _ => {
                 out.push(char);
-                *self = Self { base: Some(char), marks: 0, joined: false };
+                *self = Self { base: Some(char), marks: 0 };
                 return;
             }
         }
@@ -139,7 +133,6 @@ impl Cleaner {
             out.push('\u{25cc}');
         }
         self.marks += 1;
-        self.joined = false;
         if self.marks <= MARKS_MAX {
             out.push(mark);
         }
@@ -154,7 +147,7 @@ impl Cleaner {
                 matches!(char.general_category(), GeneralCategory::OtherSymbol | GeneralCategory::ModifierSymbol);
             !char.is_ascii() && (is_part || is_emoji)
         };
-        !self.joined && self.base.is_some_and(joins) && next.is_some_and(|next| joins(next) || is_sign(next))
+        self.base.is_some_and(joins) && next.is_some_and(|next| joins(next) || is_sign(next))
     }
 }
 
