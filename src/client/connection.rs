@@ -193,12 +193,7 @@ impl Connection {
         }
     }
 
-    fn go_on_connecting(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        now: Millis,
-    ) -> Option<Result<(), String>> {
+    fn go_on_connecting(&mut self, registry: &Registry, token: Token, now: Millis) -> Option<Result<(), String>> {
         let Stage::Connecting { stream, .. } = &mut self.stage else { return None };
         // Writable, and it has a peer: it is connected (see mio's `TcpStream::connect`).
         let outcome = match stream.take_error() {
@@ -311,9 +306,8 @@ impl Connection {
             Ok(Message::Close(close)) => {
                 let _ = context.flush(&mut shim);
                 self.flush();
-                let (code, reason) = close.map_or((None, Utf8Bytes::default()), |close| {
-                    (Some(u16::from(close.code)), close.reason)
-                });
+                let (code, reason) =
+                    close.map_or((None, Utf8Bytes::default()), |close| (Some(u16::from(close.code)), close.reason));
                 return Some(self.over(News::Closed { code, reason }));
             }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {

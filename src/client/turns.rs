@@ -12,6 +12,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::chat::ids::Millis;
 
+use super::Mode;
 use super::clock::Clock;
 use super::connection::{Connection, News};
 use super::conversation::{Action, Conversation, Event};
@@ -19,7 +20,6 @@ use super::identity::Identity;
 use super::keys::{Asked, Intents, Next, channel};
 use super::talk::{Intent, OwnWord, Shown};
 use super::url::Address;
-use super::Mode;
 
 const SOCKET: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -110,8 +110,7 @@ impl<S: FnMut(Shown)> Turns<S> {
 
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let behind = self.connection.as_ref().is_some_and(Connection::is_behind);
-        let deadlines =
-            [self.conversation.next_deadline(), self.connection.as_ref().and_then(Connection::deadline)];
+        let deadlines = [self.conversation.next_deadline(), self.connection.as_ref().and_then(Connection::deadline)];
         let now = self.clock.now();
         let wait = deadlines.into_iter().flatten().min().map(|at| Duration::from_millis(at.saturating_sub(now)));
         match self.poll.poll(events, if behind { Some(Duration::ZERO) } else { wait }) {

@@ -67,7 +67,7 @@ impl Address {
         let name = form_urlencoded::parse(query.as_bytes())
             .find(|(key, value)| key == "name" && !value.is_empty())
             .map(|(_, value)| value.into_owned());
-        Ok(Self { room, name, host, port, target })
+        Ok(Self { host, port, target, room, name })
     }
 
     /// As it stands in `Host` (RFC 9110 section 7.2), and in a line for people: an IPv6 address has its brackets.

@@ -21,9 +21,9 @@ pub enum Down {
 
 /// A connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is another fact")]
 pub struct Link {
     pub conn: ConnId,
-    pub person: usize,
     /// Not read by the server yet.
     pub up: VecDeque<Up>,
     /// Not written by the server yet.
@@ -47,10 +47,9 @@ pub const WIRE_MAX: usize = 12;
 pub const DRAINED: usize = 4;
 
 impl Link {
-    pub fn new(conn: ConnId, person: usize) -> Self {
+    pub fn new(conn: ConnId) -> Self {
         Self {
             conn,
-            person,
             up: VecDeque::new(),
             outbox: VecDeque::new(),
             down: VecDeque::new(),

@@ -278,7 +278,7 @@ impl World {
         self.accepted += 1;
         let person = &mut self.people[number];
         person.opens_at = None;
-        person.link = Some(self.links.insert(Link::new(conn, number)));
+        person.link = Some(self.links.insert(Link::new(conn)));
         self.heard.push((conn, self.now.mono_ms));
         let secret = std::array::from_fn(|_| self.dice.u8(..));
         self.server.connected(self.now, conn, secret);
@@ -329,7 +329,7 @@ impl World {
                 Down::Text(text) => {
                     if text.starts_with("{\"type\":\"welcome\"") {
                         let welcome: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-                        self.people[number].user = welcome["user"].as_str().expect("a user").to_owned();
+                        welcome["user"].as_str().expect("a user").clone_into(&mut self.people[number].user);
                     }
                     self.tell(number, Event::Text(&text))?;
                 }
@@ -366,9 +366,7 @@ impl World {
             link.ends_at = link.ends_at.map(|_| 0);
         }
         self.rest("they do not come to rest", |world| {
-            let content = |person: &Person| {
-                person.conversation.is_over() || person.connected && person.waiting == 0
-            };
+            let content = |person: &Person| person.conversation.is_over() || person.connected && person.waiting == 0;
             world.people.iter().all(content) && world.server.is_settled()
         })?;
         self.people.iter().try_for_each(|person| person.judge(&self.server))?;
@@ -377,9 +375,7 @@ impl World {
         for number in 0..self.people.len() {
             self.tell(number, Event::EndOfInput)?;
         }
-        self.rest("they do not go home", |world| {
-            world.people.iter().all(|person| person.conversation.is_over())
-        })?;
+        self.rest("they do not go home", |world| world.people.iter().all(|person| person.conversation.is_over()))?;
         for (person, clean) in self.people.iter().zip(clean) {
             let success = person.ended == Some(true);
             hold!(success || !clean, "person {} ends with {:?}", person.number, person.ended);
@@ -403,7 +399,9 @@ impl World {
         }
         let stuck: Vec<_> = self.people.iter().filter(|person| !person.conversation.is_over()).collect();
         if self.trace {
-            stuck.iter().for_each(|person| println!("{:#?}", person.conversation));
+            for person in &stuck {
+                println!("{:#?}", person.conversation);
+            }
         }
         let stuck: Vec<_> = stuck.iter().map(|person| (person.number, person.connected, person.waiting)).collect();
         Err(format!("{why}: {stuck:?}, settled: {}", self.server.is_settled()))

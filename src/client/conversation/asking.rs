@@ -26,10 +26,7 @@ const HISTORY_MAX: u32 = 200;
 impl Conversation {
     /// Does what the person asks for.
     pub(super) fn ask(&mut self, now: Millis, intent: Intent, actions: &mut Actions) {
-        if intent == Intent::Quit {
-            return self.quit(now);
-        }
-        if self.is_finishing() {
+        if self.is_finishing() && intent != Intent::Quit {
             // Too late: goodbye is said, or about to be.
             if let Intent::Say(message) | Intent::Private { message, .. } = intent {
                 self.failed += 1;
@@ -39,22 +36,22 @@ impl Conversation {
         }
         let plain = self.lasting == Some(false);
         match intent {
-            Intent::Quit => {}
-            Intent::Say(message) if plain => self.put(now, Some(String::new()), None, message, actions),
-            Intent::Say(message) => match self.current.clone() {
-                Some(room) => self.put(now, Some(room), None, message, actions),
-                None => {
-                    self.failed += 1;
-                    self.say_rooms(actions);
-                    self.say(OwnWord::NotSent { message }, actions);
+            Intent::Quit => self.quit(now),
+            Intent::Say(message) if plain => self.put(now, Some(""), None, message, actions),
+            Intent::Say(message) => {
+                if let Some(room) = self.current.clone() {
+                    return self.put(now, Some(&room), None, message, actions);
                 }
-            },
+                self.failed += 1;
+                self.say_rooms(actions);
+                self.say(OwnWord::NotSent { message }, actions);
+            }
             _ if plain => self.say(OwnWord::NeedsV1, actions),
             Intent::Private { to, message } => self.put(now, None, Some(to), message, actions),
             Intent::Name(name) => self.rename(name, actions),
             Intent::Who => {
                 let room = self.current.clone();
-                self.send(Object::new("who").with_some("room", room).with("ref", WHO), actions);
+                self.send(&Object::new("who").with_some("room", room).with("ref", WHO).finish(), actions);
             }
             Intent::Join(room) => self.join(&room, actions),
             Intent::Leave(room) => self.leave(room, actions),
@@ -69,19 +66,19 @@ impl Conversation {
     }
 
     /// Puts a line into the outbox.
-    fn put(&mut self, now: Millis, room: Option<String>, to: Option<String>, message: String, actions: &mut Actions) {
+    fn put(&mut self, now: Millis, room: Option<&str>, to: Option<String>, message: String, actions: &mut Actions) {
         if self.outbox.is_full() {
             self.failed += 1;
             return self.say(OwnWord::NotSent { message }, actions);
         }
         let id = format!("{:016x}", self.dice.u64(..));
-        self.outbox.add(Own::new(id, room.as_deref(), to, message, now));
+        self.outbox.add(Own::new(id, room, to, message, now));
     }
 
     /// Sends a command that is of no use later.
-    fn send(&self, command: Object, actions: &mut Actions) {
+    fn send(&self, command: &str, actions: &mut Actions) {
         if self.phase == Phase::Talking {
-            actions.push(Action::Send(command.finish()));
+            actions.push(Action::Send(command.to_owned()));
         } else {
             self.say(OwnWord::NotConnected, actions);
         }
@@ -167,6 +164,6 @@ impl Conversation {
         let Some(seat) = self.seat(&room) else { return };
         let before = seat.oldest_shown.unwrap_or(seat.seq + 1);
         let ask = Object::new("history").with("room", &room).with("before", &before);
-        self.send(ask.with("limit", &lines.clamp(1, HISTORY_MAX)).with("ref", OLDER), actions);
+        self.send(&ask.with("limit", &lines.clamp(1, HISTORY_MAX)).with("ref", OLDER).finish(), actions);
     }
 }

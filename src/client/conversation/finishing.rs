@@ -24,6 +24,15 @@ pub(super) enum Finishing {
     Input { since: Millis },
 }
 
+/// What became of a goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// The server answered it.
+    Answered,
+    /// The connection ended otherwise, or it took too long.
+    Unanswered,
+}
+
 impl Finishing {
     fn deadline(self) -> Millis {
         match self {
@@ -84,9 +93,9 @@ impl Conversation {
         }
     }
 
-    /// Goodbye was answered with a Close and its code, if any; or the connection broke, or it took too long.
-    pub(super) fn left(&mut self, now: Millis, answer: Option<Option<u16>>, actions: &mut Actions) {
-        if matches!(answer, Some(None | Some(1000))) && self.lasting == Some(false) {
+    /// The end of a connection on which goodbye was said.
+    pub(super) fn left(&mut self, now: Millis, farewell: Farewell, actions: &mut Actions) {
+        if farewell == Farewell::Answered && self.lasting == Some(false) {
             // A plain server has read all that came before goodbye.
             self.outbox.settle_all(|line| line.sent_on.is_some());
             self.progress(now);

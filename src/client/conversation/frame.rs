@@ -53,8 +53,7 @@ impl<'a> Frame<'a> {
 
     /// The values of a list, spelled.
     pub(super) fn items(&self, name: &str) -> Vec<&'a str> {
-        let list: Option<Vec<&'a RawValue>> =
-            self.value(name).and_then(|value| serde_json::from_str(value.get()).ok());
+        let list: Option<Vec<&'a RawValue>> = self.value(name).and_then(|value| serde_json::from_str(value.get()).ok());
         list.unwrap_or_default().into_iter().map(RawValue::get).collect()
     }
 

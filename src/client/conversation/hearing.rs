@@ -169,7 +169,9 @@ impl Conversation {
         }
         let room = line_room(frame);
         let (Some(seq), timestamp) = (frame.number("seq"), frame.words("timestamp")) else { return };
-        let Some(seat) = self.seat(&room).filter(|seat| matches!(seat.state, State::In | State::Leaving { was_in: true })) else {
+        let Some(seat) =
+            self.seat(&room).filter(|seat| matches!(seat.state, State::In | State::Leaving { was_in: true }))
+        else {
             return;
         };
         match seat.take(seq, &timestamp) {

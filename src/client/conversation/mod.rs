@@ -31,7 +31,7 @@ use crate::chat::names::ME;
 use super::Mode;
 use super::talk::{Intent, OwnWord, Shown};
 
-use finishing::Finishing;
+use finishing::{Farewell, Finishing};
 use frame::Object;
 use outbox::Outbox;
 use seat::Seat;
@@ -378,7 +378,7 @@ impl Conversation {
                 self.lost(now, "it did not answer within 10 s", actions);
             }
             Phase::Talking | Phase::Plain if now >= self.heartbeat_deadline() => self.beat(now, actions),
-            Phase::Leaving { until } if now >= until => self.left(now, None, actions),
+            Phase::Leaving { until } if now >= until => self.left(now, Farewell::Unanswered, actions),
             _ => {}
         }
     }
@@ -402,7 +402,10 @@ impl Conversation {
     /// The server closed the connection.
     fn closed(&mut self, now: Millis, code: Option<u16>, reason: &str, actions: &mut Actions) {
         if let Phase::Leaving { .. } = self.phase {
-            return self.left(now, Some(code), actions);
+            // Its own code comes back; a server may also close without one.
+            let answered = matches!(code, None | Some(1000));
+            let farewell = if answered { Farewell::Answered } else { Farewell::Unanswered };
+            return self.left(now, farewell, actions);
         }
         match code {
             Some(code @ (1000 | 1002 | 1007 | 1009 | 4500..)) => {
@@ -422,7 +425,7 @@ impl Conversation {
         }
         actions.push(Action::GiveUp);
         if let Phase::Leaving { .. } = self.phase {
-            return self.left(now, None, actions);
+            return self.left(now, Farewell::Unanswered, actions);
         }
         let was_connected = self.is_connected();
         why.clone_into(&mut self.trouble);

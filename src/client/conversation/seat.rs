@@ -174,9 +174,7 @@ impl Seat {
     pub(super) fn spell(&self, object: Object, last: u64) -> Object {
         let object = object.with("room", &self.room);
         match &self.epoch {
-            Some(epoch) => {
-                object.with("epoch", epoch).with("seq", &self.seq).with_some("time", self.time.as_deref())
-            }
+            Some(epoch) => object.with("epoch", epoch).with("seq", &self.seq).with_some("time", self.time.as_deref()),
             None => object.with_some("last", (last > 0).then_some(last)),
         }
     }
@@ -216,10 +214,7 @@ impl Seat {
     fn trimmed(&mut self, gap_to: u64, newest: u64) -> Start {
         let (Begun::WithLast(courtesy) | Begun::Anew(courtesy)) = self.begun else {
             self.go_to(gap_to);
-            return Start::Elsewhere {
-                reason: Some("trimmed".to_owned()),
-                missed: newest.saturating_sub(gap_to),
-            };
+            return Start::Elsewhere { reason: Some("trimmed".to_owned()), missed: newest.saturating_sub(gap_to) };
         };
         // Of the lines that were said before one came, nobody was promised any.
         self.go_to(gap_to.max(self.seq));

@@ -27,9 +27,11 @@ impl Conversation {
         let mut late = Vec::new();
         for line in self.outbox.lines_mut().filter(|line| !line.told && now >= line.since + WAITING_MS) {
             line.told = true;
-            late.push(OwnWord::Waiting { message: line.message.clone() });
+            late.push(line.message.clone());
         }
-        late.into_iter().for_each(|word| self.say(word, actions));
+        for message in late {
+            self.say(OwnWord::Waiting { message }, actions);
+        }
     }
 
     /// When there is something to send or to say, if nothing comes before.
