@@ -45,11 +45,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it may be the offered subprotocol that the server stumbled over. Those that say plainly that it is
-    /// something else, or that it is not now, are not asked twice.
+    /// Whether it may be the offered subprotocol that the server stumbled over. Those that have too much to do are not
+    /// asked twice.
     pub(super) fn may_be_the_offer(&self) -> bool {
         matches!(self, Self::Status { code: 400..=599, .. })
-            && !matches!(self, Self::Status { code: 401 | 404 | 407 | 408 | 429 | 502..=504, .. })
+            && !matches!(self, Self::Status { code: 408 | 429 | 503, .. })
     }
 }
 
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn only_a_refusal_that_may_be_about_the_offer_is_asked_again() {
         let again = |code| Refusal::Status { code, reason: String::new() }.may_be_the_offer();
-        assert!([400, 403, 405, 406, 426, 500, 501].into_iter().all(again));
-        assert!(![200, 301, 401, 404, 408, 429, 502, 503, 504].into_iter().any(again));
+        assert!([400, 401, 403, 404, 406, 426, 500, 501].into_iter().all(again));
+        assert!(![200, 301, 408, 429, 503].into_iter().any(again));
         assert!(!not("").may_be_the_offer());
     }
 }

@@ -38,8 +38,6 @@ pub(super) struct Turns<S> {
     conversation: Conversation,
     identity: Option<Identity>,
     connection: Option<Connection>,
-    /// Whether `chinwag.v1` is offered.
-    offer: bool,
     asked: Asked,
     input_ended: bool,
     show: S,
@@ -70,7 +68,6 @@ impl<S: FnMut(Shown)> Turns<S> {
             conversation,
             identity,
             connection: None,
-            offer: true,
             asked,
             input_ended: false,
             show,
@@ -141,14 +138,9 @@ impl<S: FnMut(Shown)> Turns<S> {
                 News::Pong(number) => self.tell(now, Event::Pong(number)),
                 News::Closed { code, reason } => self.tell(now, Event::Closed { code, reason: &reason }),
                 News::Broken(why) => self.tell(now, Event::Broken { why: &why }),
-                News::Refused(refusal) if self.offer && refusal.may_be_the_offer() => {
-                    // Some servers fail when they are offered what they do not know.
-                    self.offer = false;
-                    self.connect(now);
-                }
                 News::Refused(refusal) => {
-                    self.offer = true;
-                    self.tell(now, Event::Broken { why: &refusal.to_string() });
+                    let perhaps_the_offer = refusal.may_be_the_offer();
+                    self.tell(now, Event::Refused { why: &refusal.to_string(), perhaps_the_offer });
                 }
             }
         }
@@ -185,7 +177,7 @@ impl<S: FnMut(Shown)> Turns<S> {
     /// Does one thing; the reason, if there can be no connection.
     fn act(&mut self, now: Millis, action: Action) -> ControlFlow<String> {
         match action {
-            Action::Connect => return self.connect_once(now),
+            Action::Connect { offer } => return self.connect(now, offer),
             Action::Send(text) => {
                 if let Some(connection) = &mut self.connection {
                     connection.send(text);
@@ -212,16 +204,10 @@ impl<S: FnMut(Shown)> Turns<S> {
         ControlFlow::Continue(())
     }
 
-    fn connect(&mut self, now: Millis) {
-        if let ControlFlow::Break(why) = self.connect_once(now) {
-            self.tell(now, Event::Broken { why: &why });
-        }
-    }
-
-    fn connect_once(&mut self, now: Millis) -> ControlFlow<String> {
+    fn connect(&mut self, now: Millis, offer: bool) -> ControlFlow<String> {
         // The old one goes first: a new one may get its descriptor.
         self.connection = None;
-        match Connection::begin(self.poll.registry(), SOCKET, &self.address, self.offer, now) {
+        match Connection::begin(self.poll.registry(), SOCKET, &self.address, offer, now) {
             Ok(connection) => self.connection = Some(connection),
             Err(why) => return ControlFlow::Break(why),
         }

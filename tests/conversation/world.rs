@@ -166,7 +166,7 @@ impl World {
             let person = &mut self.people[number];
             let link = person.link;
             match action {
-                Action::Connect => {
+                Action::Connect { .. } => {
                     hold!(link.is_none() && person.opens_at.is_none(), "two connections at once");
                     let delay = if self.calm { 1 } else { self.dice.u64(0..200) };
                     person.opens_at = Some(self.now.mono_ms + delay);

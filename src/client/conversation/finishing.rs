@@ -80,7 +80,12 @@ impl Conversation {
         let deadline = finishing.deadline();
         let is_done = self.outbox.is_empty();
         let by_quit = matches!(finishing, Finishing::Quit { .. });
-        if self.is_connected() && (is_done || self.plain_lines_are_out(now)) {
+        let may_go = match self.phase {
+            Phase::Talking => is_done,
+            Phase::Plain => self.is_done_plain(now),
+            _ => false,
+        };
+        if may_go {
             let latest = if by_quit { deadline } else { Millis::MAX };
             self.phase = Phase::Leaving { until: latest.min(now + GOODBYE_MS) };
             actions.push(Action::Goodbye);

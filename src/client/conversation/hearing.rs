@@ -22,9 +22,6 @@ impl Conversation {
         let Some(frame) = Frame::parse(text) else { return };
         self.note_reconnect(&frame);
         let kind = frame.words("type");
-        if let Phase::Greeting { .. } = self.phase {
-            return self.hear_greeting(now, &kind, &frame, text, actions);
-        }
         match &*kind {
             // The answer to a heartbeat, and what cannot come twice.
             "pong" | "welcome" => return,
@@ -45,17 +42,25 @@ impl Conversation {
         }
     }
 
-    /// What comes before `welcome`: errors, then it.
-    fn hear_greeting(&mut self, now: Millis, kind: &str, frame: &Frame<'_>, text: &str, actions: &mut Actions) {
-        match kind {
-            "welcome" => {
+    /// Hears what comes before `welcome`: nothing but errors and a word about going away, each with its code. Who says
+    /// something else has agreed to what it does not know.
+    pub(super) fn hear_greeting(&mut self, now: Millis, text: &str, actions: &mut Actions) {
+        let frame = Frame::parse(text);
+        let kind = frame.as_ref().map(|frame| frame.words("type")).unwrap_or_default();
+        let code = frame.as_ref().map(|frame| frame.words("code")).unwrap_or_default();
+        match (&*kind, frame) {
+            ("welcome", Some(frame)) => {
                 // The secret is nobody's business.
                 self.print(|| frame.without("session"), actions);
-                self.hear_welcome(now, frame, actions);
+                self.hear_welcome(now, &frame, actions);
             }
-            "error" => {
+            ("error" | "system", Some(frame)) if !code.is_empty() && code != "unknown_type" => {
                 self.print(|| text.to_owned(), actions);
-                let why = format!("{} ({})", frame.words("message"), frame.words("code"));
+                self.note_reconnect(&frame);
+                if kind == "system" {
+                    return self.hear_notice(&kind, &frame, actions);
+                }
+                let why = format!("{} ({code})", frame.words("message"));
                 if !frame.is("retry") {
                     // The same `hello` would be refused again.
                     let why = OwnWord::CannotConnect { url: self.settings.url.clone(), why };
@@ -63,13 +68,14 @@ impl Conversation {
                 }
                 self.lost(now, &why, actions);
             }
-            "system" => self.hear_notice(kind, frame, actions),
+            _ if self.may_retract() => self.retract(actions),
             _ => {}
         }
     }
 
     fn hear_welcome(&mut self, now: Millis, frame: &Frame<'_>, actions: &mut Actions) {
         self.phase = Phase::Talking;
+        self.lasting = Some(true);
         self.link.welcomed_at = Some(now);
         self.link.heartbeat_ms = frame.number("heartbeat_ms").unwrap_or(HEARTBEAT_MS).clamp(1_000, 600_000);
         self.message_bytes_max = frame

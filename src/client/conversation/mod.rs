@@ -97,6 +97,13 @@ pub enum Event<'a> {
         /// And this reason. Not clean.
         reason: &'a str,
     },
+    /// The server does not want a connection.
+    Refused {
+        /// Why, in English. Not clean.
+        why: &'a str,
+        /// Whether it may be what was offered that it does not like.
+        perhaps_the_offer: bool,
+    },
     /// There is no connection (any more).
     Broken {
         /// Why, in English. Not clean.
@@ -113,8 +120,11 @@ pub enum Event<'a> {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Connect, and tell of it with [`Event::Opened`] or [`Event::Broken`].
-    Connect,
+    /// Connect, and tell of it with [`Event::Opened`], [`Event::Refused`] or [`Event::Broken`].
+    Connect {
+        /// Whether `chinwag.v1` is offered.
+        offer: bool,
+    },
     /// Send a text message.
     Send(String),
     /// Send a Ping with a number.
@@ -136,8 +146,11 @@ pub struct Conversation {
     dice: fastrand::Rng,
     phase: Phase,
     link: Link,
-    /// Which protocol was spoken, once there was a connection.
+    /// Which protocol was spoken, once there was a conversation.
     lasting: Option<bool>,
+    /// Whether `chinwag.v1` is offered. Some servers fail when they are offered what they do not know, and some agree to
+    /// whatever is offered: those are asked again without.
+    offer: bool,
     /// Whether a conversation ever came about: if not, it is not tried again.
     was_there: bool,
     failures: u32,
@@ -156,6 +169,8 @@ pub struct Conversation {
     /// The rooms and the name that the last `hello` asked for.
     greeted: (Vec<String>, Option<String>),
     outbox: Outbox,
+    /// Lines that a plain server has got, and when they were sent: they may come back still.
+    echoes: Vec<(String, Millis)>,
     finishing: Option<Finishing>,
     /// Own lines that did not arrive, or perhaps not.
     failed: usize,
@@ -200,6 +215,7 @@ struct Link {
     /// The number of the last Ping, and of the last Pong.
     pinged: u64,
     ponged: u64,
+    last_ping_at: Millis,
 }
 
 /// What an event leads to.
@@ -225,6 +241,7 @@ impl Conversation {
             phase: Phase::Waiting { until: 0 },
             link: Link::default(),
             lasting: None,
+            offer: true,
             was_there: false,
             failures: 0,
             trouble: String::new(),
@@ -233,6 +250,7 @@ impl Conversation {
             message_bytes_max: None,
             greeted: Default::default(),
             outbox: Outbox::default(),
+            echoes: Vec::new(),
             finishing: None,
             failed: 0,
             told: None,
@@ -252,6 +270,11 @@ impl Conversation {
                 self.heard(now);
                 self.ponged(now, number);
             }
+            Event::Refused { why, perhaps_the_offer: true } if self.may_retract() => {
+                why.clone_into(&mut self.trouble);
+                self.retract(actions);
+            }
+            Event::Refused { why, .. } => self.lost(now, why, actions),
             Event::Closed { code, reason } => self.closed(now, code, reason, actions),
             Event::Broken { why } => self.lost(now, why, actions),
             Event::Intent(intent) => self.ask(now, intent, actions),
@@ -322,13 +345,24 @@ impl Conversation {
             // Something stands before the server, and knows less than it.
             self.lost(now, "it does not speak chinwag.v1 any more", actions);
         } else if lasting {
-            self.lasting = Some(true);
             self.phase = Phase::Greeting { since: now };
             self.say_hello(actions);
         } else {
             self.lasting = Some(false);
             self.begin_plain(now, actions);
         }
+    }
+
+    /// Whether the server may be one that does not know `chinwag.v1`, whatever it has agreed to.
+    fn may_retract(&self) -> bool {
+        self.offer && self.lasting != Some(true)
+    }
+
+    /// Tries again at once, without an offer.
+    fn retract(&mut self, actions: &mut Actions) {
+        self.offer = false;
+        self.phase = Phase::Connecting;
+        actions.extend([Action::GiveUp, Action::Connect { offer: false }]);
     }
 
     fn say_hello(&mut self, actions: &mut Actions) {
@@ -356,6 +390,7 @@ impl Conversation {
         self.heard(now);
         match (self.phase, self.lasting) {
             (Phase::Waiting { .. } | Phase::Connecting | Phase::Over, _) => {}
+            (Phase::Greeting { .. }, _) => self.hear_greeting(now, text, actions),
             (_, Some(true)) => self.hear_frame(now, text, actions),
             _ => self.hear_plain(now, text, actions),
         }
@@ -372,8 +407,9 @@ impl Conversation {
         match self.phase {
             Phase::Waiting { until } if now >= until => {
                 self.phase = Phase::Connecting;
-                actions.push(Action::Connect);
+                actions.push(Action::Connect { offer: self.offer });
             }
+            Phase::Greeting { since } if now >= since + ANSWER_MS && self.may_retract() => self.retract(actions),
             Phase::Greeting { since } if now >= since + ANSWER_MS => {
                 self.lost(now, "it did not answer within 10 s", actions);
             }
@@ -387,7 +423,7 @@ impl Conversation {
         if self.link.pinged_at.is_none() {
             self.link.pinged_at = Some(now);
             if self.phase == Phase::Plain {
-                self.ping(actions);
+                self.ping(now, actions);
             } else {
                 actions.push(Action::Send(Object::new("ping").finish()));
             }
@@ -408,6 +444,12 @@ impl Conversation {
             return self.left(now, farewell, actions);
         }
         match code {
+            // It does not like `hello`, though it has agreed to it.
+            None | Some(1000 | 1002 | 1003 | 1007 | 1008)
+                if matches!(self.phase, Phase::Greeting { .. }) && self.may_retract() =>
+            {
+                self.retract(actions);
+            }
             Some(code @ (1000 | 1002 | 1007 | 1009 | 4500..)) => {
                 let why = OwnWord::Closed { code, reason: reason.to_owned() };
                 self.end(false, Some(why), actions);
@@ -428,6 +470,8 @@ impl Conversation {
             return self.left(now, Farewell::Unanswered, actions);
         }
         let was_connected = self.is_connected();
+        // It was not that. What is known to be plain is not asked again.
+        self.offer = self.lasting != Some(false);
         why.clone_into(&mut self.trouble);
         if !self.was_there {
             let why = OwnWord::CannotConnect { url: self.settings.url.clone(), why: why.to_owned() };

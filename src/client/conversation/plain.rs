@@ -8,11 +8,15 @@ use crate::chat::ids::Millis;
 use crate::client::talk::{OwnWord, Said, Shown};
 
 use super::frame::Frame;
-use super::outbox::Own;
+use super::outbox::{LINES_MAX, Own};
 use super::{ANSWER_MS, Action, Actions, Conversation, Phase};
 
 /// How long lines have for their echoes, before goodbye is said.
-const ECHO_MS: Millis = 2_000;
+const ECHO_MS: Millis = 1_000;
+
+/// Pings follow lines at most so often, and only when the last one was answered: there are servers that take many Pings for
+/// an attack (Node's `ws` hangs up without a word).
+const PING_EVERY_MS: Millis = 100;
 
 impl Conversation {
     /// A connection stands, and it is a plain one.
@@ -78,6 +82,11 @@ impl Conversation {
 
     /// An own line comes back: it is told by its words, there is nothing else.
     fn take_echo(&mut self, now: Millis, message: &str) -> bool {
+        self.echoes.retain(|(_, at)| now < at + ANSWER_MS);
+        if let Some(place) = self.echoes.iter().position(|(line, _)| line == message) {
+            self.echoes.remove(place);
+            return true;
+        }
         let number = self.link.number;
         let echoed = self.outbox.lines().find(|line| line.message == message && line.sent_on == Some(number));
         let Some(id) = echoed.map(|line| line.id.clone()) else { return false };
@@ -85,14 +94,13 @@ impl Conversation {
     }
 
     pub(super) fn send_plain_lines(&mut self, now: Millis, actions: &mut Actions) {
-        let (number, ping) = (self.link.number, self.link.pinged + 1);
-        let before = actions.len();
+        let number = self.link.number;
         for line in self.outbox.lines_mut().filter(|line| line.sent_on.is_none()) {
-            (line.sent_on, line.sent_at, line.ping) = (Some(number), now, ping);
+            (line.sent_on, line.sent_at) = (Some(number), now);
             actions.push(Action::Send(line.spell_plain()));
         }
-        if actions.len() > before {
-            self.ping(actions);
+        if self.next_ping().is_some_and(|at| now >= at) {
+            self.ping(now, actions);
         }
         if self.link.ponged == 0 {
             // It answers no Pings. Then what was sent so long ago without a break counts as arrived.
@@ -107,14 +115,25 @@ impl Conversation {
         if self.phase != Phase::Plain {
             return None;
         }
-        let first = self.outbox.lines().next().filter(|_| self.link.ponged == 0);
-        let last = self.outbox.lines().last().filter(|_| self.finishing.is_some());
-        let deadlines = [first.map(|line| line.sent_at + ANSWER_MS), last.map(|line| line.sent_at + ECHO_MS)];
-        deadlines.into_iter().flatten().min()
+        let first = self.outbox.lines().next().filter(|_| self.link.ponged == 0).map(|line| line.sent_at + ANSWER_MS);
+        let sent = self.outbox.lines().map(|line| line.sent_at).chain(self.echoes.iter().map(|(_, sent_at)| *sent_at));
+        let last = sent.max().filter(|_| self.finishing.is_some()).map(|sent_at| sent_at + ECHO_MS);
+        [first, last, self.next_ping()].into_iter().flatten().min()
     }
 
-    pub(super) fn ping(&mut self, actions: &mut Actions) {
+    /// When a Ping is due behind lines, if any are out that none was sent behind.
+    fn next_ping(&self) -> Option<Millis> {
+        let is_due = self.link.ponged == self.link.pinged && self.outbox.lines().any(|line| line.ping == 0);
+        is_due.then_some(self.link.last_ping_at + PING_EVERY_MS)
+    }
+
+    pub(super) fn ping(&mut self, now: Millis, actions: &mut Actions) {
         self.link.pinged += 1;
+        self.link.last_ping_at = now;
+        let pinged = self.link.pinged;
+        for line in self.outbox.lines_mut().filter(|line| line.sent_on.is_some() && line.ping == 0) {
+            line.ping = pinged;
+        }
         actions.push(Action::Ping(self.link.pinged));
     }
 
@@ -125,19 +144,25 @@ impl Conversation {
         }
         self.link.ponged = self.link.ponged.max(number);
         let link = self.link.number;
-        if !self.outbox.settle_all(|line| line.sent_on == Some(link) && line.ping <= number).is_empty() {
-            self.progress(now);
+        let arrived = self.outbox.settle_all(|line| line.sent_on == Some(link) && (1..=number).contains(&line.ping));
+        if arrived.is_empty() {
+            return;
         }
+        self.progress(now);
+        self.echoes.extend(arrived.into_iter().map(|line| (line.message, line.sent_at)));
+        let surplus = self.echoes.len().saturating_sub(LINES_MAX);
+        self.echoes.drain(..surplus);
     }
 
-    /// Whether all lines are out for so long that their echoes should have come.
-    pub(super) fn plain_lines_are_out(&self, now: Millis) -> bool {
+    /// Whether goodbye can be said to a plain server: all lines are out, and their echoes have come or should have.
+    pub(super) fn is_done_plain(&self, now: Millis) -> bool {
         let is_out = |line: &Own| line.sent_on.is_some() && now >= line.sent_at + ECHO_MS;
-        self.phase == Phase::Plain && self.outbox.lines().all(is_out)
+        self.outbox.lines().all(is_out) && self.echoes.iter().all(|(_, sent_at)| now >= sent_at + ECHO_MS)
     }
 
     /// The connection broke: without a room to look at, nobody can tell what arrived.
     pub(super) fn lose_plain_lines(&mut self, actions: &mut Actions) {
+        self.echoes.clear();
         if self.lasting == Some(false) {
             self.give_up_lines(|line| line.sent_on.is_some(), actions);
         }
