@@ -274,9 +274,8 @@ impl Conversation {
                 why.clone_into(&mut self.trouble);
                 self.retract(actions);
             }
-            Event::Refused { why, .. } => self.lost(now, why, actions),
             Event::Closed { code, reason } => self.closed(now, code, reason, actions),
-            Event::Broken { why } => self.lost(now, why, actions),
+            Event::Refused { why, .. } | Event::Broken { why } => self.lost(now, why, actions),
             Event::Intent(intent) => self.ask(now, intent, actions),
             Event::EndOfInput => self.finish_input(now),
             Event::Tick => self.tick(now, actions),
