@@ -425,7 +425,8 @@ fn judge(error: &Error) -> (Option<CloseCode>, String) {
         Error::Io(error) => (None, words(error)),
         Error::Capacity(_) => (Some(CloseCode::Size), "it sent a message of more than 16 MiB".to_owned()),
         Error::Utf8(_) => (Some(CloseCode::Invalid), "it sent text that is not UTF-8".to_owned()),
-        error => (Some(CloseCode::Protocol), format!("it broke the WebSocket protocol: {error}")),
+        Error::Protocol(error) => (Some(CloseCode::Protocol), format!("it broke the WebSocket protocol: {error}")),
+        error => (Some(CloseCode::Protocol), error.to_string()),
     }
 }
 
