@@ -56,10 +56,13 @@ fn a_plain_line_has_arrived_when_it_comes_back_or_a_ping_behind_it_is_answered()
     assert_eq!(driver.conversation.outbox.len(), 1);
     // One Ping at a time, and not too many: some servers take them for an attack.
     driver.say("three");
-    assert_eq!(driver.tell(Event::Pong(1)), []);
+    assert_eq!(driver.after(PING_EVERY), []);
+    assert_eq!(driver.tell(Event::Pong(1)), [Action::Ping(2)]);
     assert_eq!(driver.conversation.outbox.len(), 1);
-    assert_eq!(driver.after(PING_EVERY), [Action::Ping(2)]);
-    driver.tell(Event::Pong(2));
+    driver.say("four");
+    assert_eq!(driver.tell(Event::Pong(2)), []);
+    assert_eq!(driver.after(PING_EVERY), [Action::Ping(3)]);
+    driver.tell(Event::Pong(3));
     assert_eq!(driver.conversation.outbox.len(), 0);
     let actions = driver.hear(r#"{"type":"chat","from":"me","message":"three"}"#);
     assert!(matches!(&actions[..], [Action::Show(Shown::Said(said))] if said.own), "its echo comes later");

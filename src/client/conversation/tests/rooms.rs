@@ -208,3 +208,56 @@ fn nonsense_is_survived() {
         assert!(!spins, "round {round}: it spins: {:#?}", driver.conversation);
     }
 }
+
+#[test]
+fn of_the_last_lines_none_is_missed_that_was_never_there() {
+    let mut driver = Driver::with(|_| {});
+    driver.begin(r#"{"type":"joined","room":"tea","epoch":"e1","seq":60,"recovered":false}"#);
+    driver.cut();
+    // Before one of them came, some of them were trimmed. Only what was said since would be missing.
+    let trimmed = |to: u64| {
+        format!(
+            r#"{{"type":"joined","room":"tea","epoch":"e1","seq":70,"recovered":false,"reason":"trimmed","gap":{{"from":41,"to":{to}}}}}"#
+        )
+    };
+    let (hello, actions) = driver.return_as(WELCOME, &trimmed(58));
+    assert!(hello.contains(r#""room":"tea","epoch":"e1","seq":40"#), "{hello}");
+    assert_eq!(words(&actions), [&OwnWord::Back { missed: 12 }]);
+    let actions = driver.hear(&line(59, "first"));
+    assert_eq!((shown(&actions), sent(&actions).len()), (vec!["first"], 0));
+    let mut driver = Driver::with(|_| {});
+    driver.begin(r#"{"type":"joined","room":"tea","epoch":"e1","seq":60,"recovered":false}"#);
+    driver.cut();
+    let (_, actions) = driver.return_as(WELCOME, &trimmed(61));
+    assert!(matches!(words(&actions)[..], [OwnWord::MayMiss { .. }, OwnWord::Back { missed: 9 }]), "{actions:?}");
+    // A line that was said on this connection is in no doubt, whatever is trimmed meanwhile.
+    let mut driver = Driver::with(|_| {});
+    driver.begin(r#"{"type":"joined","room":"tea","epoch":"e1","seq":60,"recovered":false}"#);
+    assert_eq!(sent(&driver.say("hi")).len(), 1);
+    assert!(words(&driver.hear(&trimmed(58))).is_empty());
+    assert_eq!(driver.conversation.outbox.len(), 1);
+}
+
+#[test]
+fn answers_to_an_earlier_join_are_not_taken_for_the_later_one() {
+    let mut driver = Driver::with(|_| {});
+    driver.begin(JOINED);
+    driver.ask(Intent::Join("jam".into()));
+    driver.ask(Intent::Leave(None));
+    driver.ask(Intent::Join("jam".into()));
+    let joined = |seq: u64| {
+        format!(r#"{{"type":"joined","room":"jam","epoch":"e3","seq":{seq},"recovered":false,"ref":"join"}}"#)
+    };
+    let jam = |seq: u64| line(seq, "x").replace("tea", "jam");
+    driver.hear(&joined(3));
+    assert!(shown(&driver.hear(&jam(3))).is_empty(), "of the first stay, which is over");
+    driver.hear(r#"{"type":"left","room":"jam","ref":"leave"}"#);
+    driver.hear(&joined(9));
+    assert_eq!(shown(&driver.hear(&jam(9))).len(), 1);
+    // One that was never let in has left, too.
+    driver.ask(Intent::Join("cake".into()));
+    driver.ask(Intent::Leave(None));
+    driver.hear(r#"{"type":"error","code":"room_limit","message":"no","retry":false,"room":"cake","ref":"join"}"#);
+    driver.hear(r#"{"type":"error","code":"not_joined","message":"no","retry":false,"room":"cake","ref":"leave"}"#);
+    assert!(driver.conversation.seat("cake").is_none());
+}
