@@ -90,11 +90,7 @@ pub enum Mode {
 /// a thread of its own, which is not waited for at the end: it reads the input and hands on what is asked for. When it
 /// returns (or drops its [`Intents`]), that is the end of the input: what was said is acknowledged, and then the client
 /// says goodbye.
-pub fn run(
-    options: &Options,
-    mut show: impl FnMut(Shown),
-    read: impl FnOnce(Intents) + Send + 'static,
-) -> ExitCode {
+pub fn run(options: &Options, mut show: impl FnMut(Shown), read: impl FnOnce(Intents) + Send + 'static) -> ExitCode {
     let url = options.url.clone();
     let mut fail = |why| {
         show(Shown::Ended { success: false, why: Some(why) });
