@@ -1,8 +1,9 @@
 //! What was typed becomes what is meant: every limit and deadline of the server, with its unit, default and reason.
 //!
-//! [`Config`] is plain data that anybody may build; [`Config::from_args`] reads a command line, checks each
-//! value's limits, and the rules between values that [`Config::check`] states.
+//! [`Command::from_args`] reads a command line. [`Config`] is the server's: plain data that anybody may build; each value's
+//! limits are checked with the flags, and the rules between values by [`Config::check`].
 
+mod connect;
 mod flags;
 mod listen;
 
@@ -13,6 +14,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use log::LevelFilter;
 
 use crate::chat::ids::Millis;
+use crate::client;
 use crate::wire::encode::Lang;
 
 /// In a room of more members than this, single joins, leaves, renames and typing are not told; one frame a second says
@@ -23,6 +25,32 @@ pub const MEMBERS_TOLD_MAX: usize = 200;
 /// What a frame adds to the text that it carries, at most: keys, a room of 64 characters, two names of 256
 /// characters of four bytes, an `id` of 64 bytes escaped, a timestamp, numbers and the frame's header.
 pub const ENVELOPE_BYTES: usize = 4096;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run the server.
+    Serve(Config),
+    /// Run the terminal client.
+    Connect(client::Options),
+    /// Print this, and that is all: what a shell or `man` reads.
+    Print(Vec<u8>),
+}
+
+impl Command {
+    /// Reads a command line; the first of `args` is the program's name.
+    ///
+    /// # Errors
+    /// What is wrong, naming the flag. Asking for help or the version is such an "error" too; `exit_code` tells: 2
+    /// for a mistake, 0 for these.
+    pub fn from_args<I>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        flags::parse(args)
+    }
+}
 
 /// All that can be set, as the server uses it.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,19 +230,6 @@ impl Memory {
 impl Config {
     /// The port that is used when none is given.
     pub const PORT: u16 = 8765;
-
-    /// Reads a command line; the first of `args` is the program's name.
-    ///
-    /// # Errors
-    /// What is wrong, naming the flag. Asking for help or the version is such an "error" too; `exit_code` tells: 2
-    /// for a mistake, 0 for these.
-    pub fn from_args<I>(args: I) -> Result<Self, clap::Error>
-    where
-        I: IntoIterator,
-        I::Item: Into<OsString> + Clone,
-    {
-        flags::parse(args)
-    }
 
     /// The rules between values; the limits of each single one are the flags'.
     ///
