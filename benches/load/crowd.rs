@@ -79,6 +79,8 @@ pub(crate) struct Crowd {
     /// Takes turns through masking keys; they are there to be undone, not to be secret.
     key: u32,
     start: Instant,
+    /// When the last `recv` came back, in ns since `start`.
+    read_at: u64,
     open: usize,
 }
 
@@ -93,6 +95,7 @@ impl Crowd {
             address,
             key: 0x9e37_79b9,
             start: Instant::now(),
+            read_at: 0,
             open: 0,
         })
     }
@@ -100,6 +103,11 @@ impl Crowd {
     /// Time since the crowd began, in ns.
     pub(crate) fn now(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
+    }
+
+    /// When what is being handed on was read, in ns since the crowd began.
+    pub(crate) fn read_at(&self) -> u64 {
+        self.read_at
     }
 
     /// Where the server is.
@@ -288,6 +296,7 @@ impl Crowd {
             match socket.read(&mut buffer[before..before + space]) {
                 Ok(0) => break self.over(number, None, hear),
                 Ok(bytes) => {
+                    self.read_at = self.start.elapsed().as_nanos() as u64;
                     if client.allowance != u64::MAX {
                         client.allowance -= bytes as u64;
                     }

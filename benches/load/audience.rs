@@ -1,0 +1,443 @@
+//! One subject with all who listen to it, some of whom talk: what `fanout`, `rooms` and `slow` have in common. It connects
+//! them, says lines in a closed or an open loop, lets the oracle judge each that arrives, and notes how long it took.
+
+use std::time::Duration;
+
+use crate::crowd::{Crowd, Event, Patience, handshake};
+use crate::failure::Failure;
+use crate::kernel;
+use crate::latency::Latencies;
+use crate::options::Dialect;
+use crate::oracle::{Heard, MARK_BYTES, Oracle};
+use crate::pairs::of;
+use crate::results::{Measure, Round};
+use crate::subject::{Order, Subject};
+
+/// Wakes up so much before something is due, and then looks again and again: the kernel counts in ms.
+const SPIN: Duration = Duration::from_micros(1_500);
+
+/// How long to wait for events where nothing else is due.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Who listens, and to what.
+#[derive(Clone, Debug)]
+pub(crate) struct Seating {
+    /// How many connections there are.
+    pub(crate) receivers: usize,
+    /// How many of them talk, in each room that they are in.
+    pub(crate) talkers: usize,
+    /// How many rooms there are.
+    pub(crate) rooms: usize,
+    /// Members of each room, if everybody is in one; `None`: everybody is in all of them.
+    pub(crate) members: Option<usize>,
+    /// How they connect; only the server knows another way than the plain one.
+    pub(crate) dialect: Dialect,
+    /// Each line has an id.
+    pub(crate) ids: bool,
+    /// Bytes of each message.
+    pub(crate) message_bytes: usize,
+    /// So many of the last receivers are not waited for, and read only what they are allowed.
+    pub(crate) laggards: usize,
+}
+
+/// Who says what where.
+#[derive(Clone, Copy, Debug)]
+struct Voice {
+    client: usize,
+    room: usize,
+}
+
+/// What comes in, and what is known of it.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    pub(crate) oracle: Oracle,
+    pub(crate) latencies: Latencies,
+    /// Lines that every prompt reader has, and who said them, since it was last looked at.
+    pub(crate) completed: Vec<usize>,
+    pub(crate) deliveries: u64,
+    acks: u64,
+    welcomes: usize,
+    joined: usize,
+    /// Notices that say that all are there, to the first client.
+    all_there: usize,
+    /// What that looks like.
+    all_there_key: Vec<u8>,
+    /// Bytes of the last line's frame.
+    pub(crate) frame_bytes: usize,
+    /// Whether readers are known to the oracle: nothing is judged before.
+    seated: bool,
+    /// Whether it is a fault when a connection ends.
+    pub(crate) may_end: bool,
+    /// Connections that have ended, and with which code.
+    pub(crate) ended: Vec<(usize, Option<u16>)>,
+}
+
+/// A subject, and all who listen to it.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    pub(crate) subject: Subject,
+    pub(crate) crowd: Crowd,
+    pub(crate) desk: Desk,
+    /// Of all rounds.
+    pub(crate) latencies: Latencies,
+    seating: Seating,
+    voices: Vec<Voice>,
+    /// Who talks next.
+    turn: usize,
+    in_flight: usize,
+    /// Clients to whom something is to be sent.
+    touched: Vec<usize>,
+    text: Vec<u8>,
+}
+
+impl Audience {
+    /// Connects everybody, and waits until all are where they belong.
+    pub(crate) fn gather(subject: Subject, seating: Seating) -> Result<Self, Failure> {
+        let crowd = Crowd::new(subject.address)?;
+        let mut audience = Self {
+            crowd,
+            desk: Desk::default(),
+            latencies: Latencies::default(),
+            voices: Vec::new(),
+            turn: 0,
+            in_flight: 0,
+            touched: Vec::new(),
+            text: Vec::new(),
+            subject,
+            seating,
+        };
+        let name = audience.subject.name.clone();
+        audience.connect().map_err(|failure| failure.at(&name))?;
+        audience.seat();
+        Ok(audience)
+    }
+
+    fn speaks_v1(&self) -> bool {
+        self.subject.is_chinwag && self.seating.dialect == Dialect::V1
+    }
+
+    fn connect(&mut self) -> Result<(), Failure> {
+        let Seating { receivers, rooms, members, .. } = self.seating;
+        let all_rooms = if members.is_some() { 1 } else { rooms };
+        self.desk.all_there_key = format!(r#""online_count":{receivers},"#).into_bytes();
+        let v1 = self.speaks_v1();
+        let chinwag = self.subject.is_chinwag;
+        let paths: Vec<String> = (0..rooms).map(|room| self.subject.path(&room_name(room))).collect();
+        let Self { crowd, desk, .. } = self;
+        let request = |client: usize| {
+            let room = members.map_or(0, |members| client / members);
+            handshake(&paths[room], v1.then_some("chinwag.v1"))
+        };
+        crowd.connect_all(receivers, request, |crowd, client, event| {
+            if matches!(event, Event::Opened) && chinwag {
+                let room = members.map_or(0, |members| client / members);
+                let wanted = if members.is_some() { room..room + 1 } else { 0..rooms };
+                for text in greetings(v1, wanted) {
+                    crowd.send(client, text.as_bytes())?;
+                }
+            }
+            desk.hear(crowd, client, event)
+        })?;
+        if !chinwag {
+            return Ok(());
+        }
+        let patience = Patience::new("all are welcomed and in their rooms");
+        let joined = receivers * (if v1 { all_rooms + 1 } else { all_rooms - 1 });
+        // The rooms' notices of who came follow up to a second later.
+        let notices = if members.is_some() || receivers == 1 { 0 } else { rooms };
+        while desk.welcomes < receivers || desk.joined < joined || desk.all_there < notices {
+            crowd.turn(Some(IDLE), &mut |crowd, client, event| desk.hear(crowd, client, event))?;
+            patience.check()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the oracle who is in which room, and who will talk.
+    fn seat(&mut self) {
+        let Seating { receivers, talkers, rooms, members, laggards, .. } = self.seating;
+        // What is no server of ours has one room for those who are in the same rooms.
+        let streams = if self.subject.is_chinwag || members.is_some() { rooms } else { 1 };
+        let oracle = &mut self.desk.oracle;
+        let per_talker = self.subject.order == Order::EachTalker;
+        if !per_talker {
+            for _ in 0..streams {
+                oracle.add_stream();
+            }
+        }
+        for room in 0..rooms {
+            let clients = members.map_or(0..talkers, |members| room * members..room * members + talkers);
+            for client in clients {
+                let stream = if per_talker { oracle.add_stream() } else { room % streams };
+                self.voices.push(Voice { client, room });
+                oracle.add_talker(stream);
+            }
+        }
+        let all: Vec<usize> = (0..if per_talker { self.voices.len() } else { streams }).collect();
+        for client in 0..receivers {
+            let own = members.map(|members| client / members);
+            let streams = own.map_or(&all[..], |room| &all[room..=room]);
+            self.desk.oracle.add_reader(streams, client < receivers - laggards);
+        }
+        self.desk.seated = true;
+    }
+
+    /// How many say something: each of them once for each room.
+    pub(crate) fn voices(&self) -> usize {
+        self.voices.len()
+    }
+
+    /// Says a line; it goes with the next [`flush`](Self::flush).
+    pub(crate) fn say(&mut self, voice: usize, time: u64) {
+        let Voice { client, room } = self.voices[voice];
+        let text = &mut self.text;
+        text.clear();
+        text.extend_from_slice(br#"{"type":"chat","#);
+        if self.seating.rooms > 1 && self.seating.members.is_none() {
+            text.extend_from_slice(format!(r#""room":"{}","#, room_name(room)).as_bytes());
+        }
+        text.extend_from_slice(br#""message":""#);
+        let at = text.len();
+        text.resize(at + self.seating.message_bytes, b'x');
+        self.desk.oracle.say(voice, time, &mut text[at..]);
+        if self.seating.ids {
+            text.extend_from_slice(br#"","id":""#);
+            text.extend_from_within(at + 1..at + MARK_BYTES);
+        }
+        text.extend_from_slice(br#""}"#);
+        self.crowd.queue_text(client, text);
+        if self.touched.last() != Some(&client) {
+            self.touched.push(client);
+        }
+        self.in_flight += 1;
+    }
+
+    /// Sends what was said, and hands on what came, for `timeout` at most.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> Result<(), Failure> {
+        for client in self.touched.drain(..) {
+            self.crowd.flush(client)?;
+        }
+        let (crowd, desk) = (&mut self.crowd, &mut self.desk);
+        crowd.turn(Some(timeout), &mut |crowd, client, event| desk.hear(crowd, client, event))
+    }
+
+    /// Takes notice of the lines that are complete.
+    fn settle(&mut self) -> usize {
+        let count = self.desk.completed.len();
+        self.in_flight -= count;
+        count
+    }
+
+    /// Whether every line has arrived everywhere, and was acknowledged if it has an id.
+    pub(crate) fn is_level(&self) -> bool {
+        let acks = if self.seating.ids && self.subject.is_chinwag { self.desk.oracle.said() } else { 0 };
+        self.in_flight == 0 && self.desk.acks >= acks
+    }
+
+    /// Waits until it is level.
+    pub(crate) fn until_level(&mut self) -> Result<(), Failure> {
+        let patience = Patience::new("lines arrive");
+        while !self.is_level() {
+            self.turn(IDLE)?;
+            self.settle();
+            self.desk.completed.clear();
+            patience.check()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the latencies of the rounds so far.
+    pub(crate) fn forget(&mut self) {
+        self.latencies = Latencies::default();
+    }
+
+    /// Keeps `window` messages on their way for `length`, then waits for the last. Voices take turns.
+    pub(crate) fn closed_loop(&mut self, window: usize, length: Duration) -> Result<Round, Failure> {
+        self.measured(|audience| {
+            let end = audience.crowd.now() + length.as_nanos() as u64;
+            let patience = Patience::new("lines arrive");
+            loop {
+                let now = audience.crowd.now();
+                while now < end && audience.in_flight < window {
+                    audience.say(audience.turn, now);
+                    audience.turn = (audience.turn + 1) % audience.voices.len();
+                }
+                if now >= end && audience.is_level() {
+                    return Ok(());
+                }
+                audience.turn(IDLE)?;
+                if audience.settle() == 0 {
+                    patience.check()?;
+                }
+                audience.desk.completed.clear();
+            }
+        })
+    }
+
+    /// Each voice says its next line as soon as everybody has its last one, for `length`; within a room they take turns.
+    pub(crate) fn each_room(&mut self, length: Duration) -> Result<Round, Failure> {
+        let each = self.seating.talkers;
+        self.measured(|audience| {
+            let now = audience.crowd.now();
+            let end = now + length.as_nanos() as u64;
+            for room in 0..audience.seating.rooms {
+                audience.say(room * each, now);
+            }
+            let patience = Patience::new("lines arrive");
+            loop {
+                audience.turn(IDLE)?;
+                if audience.settle() == 0 {
+                    patience.check()?;
+                }
+                let now = audience.crowd.now();
+                let completed = std::mem::take(&mut audience.desk.completed);
+                for &voice in completed.iter().filter(|_| now < end) {
+                    let (room, within) = (voice / each, voice % each);
+                    audience.say(room * each + (within + 1) % each, now);
+                }
+                audience.desk.completed = completed;
+                audience.desk.completed.clear();
+                if now >= end && audience.is_level() {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// Says `rate` lines a second for `length`, whether the others have arrived or not. Latency counts from when a line
+    /// was to be said, so one that had to wait for the harness itself is not flattered.
+    pub(crate) fn open_loop(&mut self, rate: f64, length: Duration) -> Result<Round, Failure> {
+        self.measured(|audience| {
+            let begin = audience.crowd.now();
+            let count = (rate * length.as_secs_f64()).ceil() as u64;
+            let due = |number: u64| begin + (number as f64 / rate * 1e9) as u64;
+            let patience = Patience::new("lines arrive");
+            let mut said = 0;
+            loop {
+                let now = audience.crowd.now();
+                while said < count && due(said) <= now {
+                    audience.say(audience.turn, due(said));
+                    audience.turn = (audience.turn + 1) % audience.voices.len();
+                    said += 1;
+                }
+                if said == count && audience.is_level() {
+                    return Ok(());
+                }
+                let wait = if said < count { Duration::from_nanos(due(said).saturating_sub(now)) } else { IDLE };
+                audience.turn(wait.saturating_sub(SPIN).min(IDLE))?;
+                if audience.settle() == 0 {
+                    patience.check()?;
+                }
+                audience.desk.completed.clear();
+            }
+        })
+    }
+
+    /// Runs something, and measures the subject meanwhile.
+    pub(crate) fn measured(&mut self, run: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<Round, Failure> {
+        let name = self.subject.name.clone();
+        self.measure(run).map_err(|failure| failure.at(&name))
+    }
+
+    fn measure(&mut self, run: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<Round, Failure> {
+        // What other rounds left to do is done: Pings that came meanwhile are answered.
+        self.turn(Duration::ZERO)?;
+        let (deliveries, said) = (self.desk.deliveries, self.desk.oracle.said());
+        let (cpu, begin) = (kernel::cpu_ns(&self.subject.processes)?, self.crowd.now());
+        run(self)?;
+        let wall_s = (self.crowd.now() - begin) as f64 / 1e9;
+        // The end of the subject's turn, after its last line has arrived.
+        std::thread::sleep(Duration::from_millis(1));
+        let cpu_s = (kernel::cpu_ns(&self.subject.processes)? - cpu) as f64 / 1e9;
+        let memory = kernel::memory(&self.subject.processes)?;
+        let deliveries = self.desk.deliveries - deliveries;
+        let said = self.desk.oracle.said() - said;
+        let mut figures = vec![
+            of(Measure::CpuPerDelivery, cpu_s * 1e6 / deliveries as f64),
+            of(Measure::CpuPerMessage, cpu_s * 1e6 / said as f64),
+            of(Measure::DeliveriesPerSecond, deliveries as f64 / wall_s),
+            of(Measure::DeliveriesPerCpuSecond, deliveries as f64 / cpu_s),
+        ];
+        figures.extend(self.desk.latencies.figures());
+        figures.push(of(Measure::UserBytes, memory.user_bytes as f64));
+        figures.push(of(Measure::ResidentBytes, memory.resident_bytes as f64));
+        self.desk.latencies.pour_into(&mut self.latencies);
+        Ok(Round { wall_s, cpu_s, deliveries, figures })
+    }
+
+    /// Judges the end: whatever was said must have come everywhere.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        let said = self.desk.oracle.said();
+        if self.seating.ids && self.subject.is_chinwag && self.desk.acks != said {
+            let words = format!("{} acknowledgements of {said} lines", self.desk.acks);
+            return Err(Failure::Violation(words).at(&self.subject.name));
+        }
+        let judged = self.desk.oracle.finish();
+        judged.map_err(|violation| Failure::Violation(violation.to_string()).at(&self.subject.name))
+    }
+}
+
+impl Desk {
+    /// Takes what came to a client.
+    #[inline]
+    pub(crate) fn hear(&mut self, crowd: &mut Crowd, client: usize, event: Event<'_>) -> Result<(), Failure> {
+        match event {
+            Event::Message(payload) if self.seated => {
+                let judged = self.oracle.hear(client, payload);
+                match judged.map_err(|violation| Failure::Violation(violation.to_string()))? {
+                    Heard::Line { time, talker, complete } => {
+                        self.deliveries += 1;
+                        self.latencies.note(crowd.read_at().saturating_sub(time));
+                        if complete {
+                            self.completed.push(talker);
+                            self.frame_bytes = payload.len() + if payload.len() < 126 { 2 } else { 4 };
+                        }
+                        Ok(())
+                    }
+                    Heard::Other => self.hear_other(client, payload),
+                }
+            }
+            Event::Message(payload) => self.hear_other(client, payload),
+            Event::Opened | Event::Ping => Ok(()),
+            Event::Over(code) if self.may_end => {
+                self.ended.push((client, code));
+                self.oracle.remove_reader(client);
+                Ok(())
+            }
+            Event::Over(code) => {
+                let code = code.map_or("without a Close".to_owned(), |code| format!("with {code}"));
+                Err(Failure::Violation(format!("the connection of client {client} ended {code}")))
+            }
+        }
+    }
+
+    fn hear_other(&mut self, client: usize, payload: &[u8]) -> Result<(), Failure> {
+        let is = |kind: &str| payload.strip_prefix(br#"{"type":""#).is_some_and(|rest| rest.starts_with(kind.as_bytes()));
+        if is("ack\"") {
+            self.acks += 1;
+        } else if is("welcome\"") || is("system\"") {
+            self.welcomes += 1;
+        } else if is("joined\"") {
+            self.joined += 1;
+        } else if is("user_join\"") {
+            let key = &self.all_there_key;
+            self.all_there += usize::from(client == 0 && payload.windows(key.len()).any(|window| window == key));
+        } else if is("error\"") {
+            return Err(Failure::from(format!("client {client} got {}", String::from_utf8_lossy(payload))));
+        }
+        Ok(())
+    }
+}
+
+/// The name of a room of ours.
+pub(crate) fn room_name(room: usize) -> String {
+    format!("bench-{room}")
+}
+
+/// What a client says first to be in these rooms, of which it is in the first by its path if it is a plain one.
+fn greetings(v1: bool, rooms: std::ops::Range<usize>) -> Vec<String> {
+    if v1 {
+        let rooms: Vec<String> = rooms.map(|room| format!(r#"{{"room":"{}"}}"#, room_name(room))).collect();
+        return vec![format!(r#"{{"type":"hello","rooms":[{}]}}"#, rooms.join(","))];
+    }
+    rooms.skip(1).map(|room| format!(r#"{{"type":"join","room":"{}"}}"#, room_name(room))).collect()
+}

@@ -1,0 +1,78 @@
+//! The load harness: `cargo bench --bench load`. It starts the server, and beside it the floor, each pinned to one core,
+//! pins itself to another, and measures both in turns; see docs/BENCHMARKS.md for the method. It judges what every receiver
+//! gets, too, and a run in which a line was lost, repeated or out of order fails, whatever its speed.
+//!
+//! ```text
+//! options   what was typed          plan      which scenes that makes
+//! scenes    one file each           pairs     subjects take turns; ratios
+//! subject   who is measured         child     processes, pinned, gone when we are
+//! audience  one subject with all its listeners and talkers
+//! crowd     thousands of clients    oracle    the judge of what they get
+//! floor     the least that a relay can do
+//! results   what was measured       report    tables, JSON, a page
+//! ```
+#![allow(clippy::disallowed_methods, reason = "benches may read the clock")]
+
+mod audience;
+mod child;
+mod crowd;
+mod failure;
+mod floor;
+mod frame;
+mod kernel;
+mod latency;
+mod options;
+mod oracle;
+mod pairs;
+mod plan;
+mod results;
+mod scenes;
+mod subject;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use failure::Failure;
+use options::Options;
+use results::Run;
+
+fn main() -> ExitCode {
+    let result = match std::env::args().nth(1).as_deref() {
+        Some(child::EXEC) => Err(child::exec(std::env::args_os().skip(2))),
+        Some(floor::FLOOR) => floor::run(std::env::args_os().skip(2)),
+        _ => measure(&Options::parse()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("load: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<(), Failure> {
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let mut plan = plan::Plan::new(options)?;
+    let mut run = Run {
+        machine: kernel::machine(plan.setting.server_core, plan.setting.client_core),
+        command: command_line(),
+        ..Run::default()
+    };
+    if let Some(core) = plan.setting.client_core {
+        child::pin(core)?;
+    }
+    for scene in std::mem::take(&mut plan.scenes) {
+        let result = scene.run(&plan.setting)?;
+        eprintln!("{}", serde_json::to_string(&result.ratios).unwrap_or_default());
+        run.scenes.push(result);
+    }
+    Ok(())
+}
+
+/// How it was called, for whoever wants the same again.
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    format!("cargo bench --bench load -- {}", words.join(" ")).trim_end_matches([' ', '-']).to_owned()
+}

@@ -1,0 +1,67 @@
+//! Many small rooms in which everyone talks: what a message costs where there is hardly anything to share.
+
+use crate::audience::{Audience, Seating};
+use crate::failure::Failure;
+use crate::options::Dialect;
+use crate::pairs::{alternate, ratios};
+use crate::plan::Setting;
+use crate::results::{Measure, SceneKind, SceneResult};
+
+use super::{audiences, dialect, number, results};
+
+/// One line is on its way in each room, by its members in turns.
+#[derive(Clone, Debug)]
+pub(crate) struct Rooms {
+    /// How many rooms.
+    pub(crate) rooms: usize,
+    /// Members of each.
+    pub(crate) members: usize,
+    /// How the clients talk.
+    pub(crate) dialect: Dialect,
+    /// Lines have ids.
+    pub(crate) ids: bool,
+    /// Bytes of a message.
+    pub(crate) message_bytes: usize,
+}
+
+impl Rooms {
+    /// Runs it.
+    pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
+        let seating = Seating {
+            receivers: self.rooms * self.members,
+            talkers: self.members,
+            rooms: self.rooms,
+            members: Some(self.members),
+            dialect: self.dialect,
+            ids: self.ids,
+            message_bytes: self.message_bytes,
+            laggards: 0,
+        };
+        let mut audiences = audiences(setting, &seating)?;
+        for audience in &mut audiences {
+            audience.each_room(setting.round)?;
+            audience.forget();
+        }
+        let rounds = alternate(&mut audiences, setting.pairs, |audience| {
+            setting.progress.inc(1);
+            audience.each_room(setting.round)
+        })?;
+        audiences.iter().try_for_each(Audience::finish)?;
+        let subjects = results(&mut audiences, rounds);
+        let measures =
+            [Measure::CpuPerMessage, Measure::DeliveriesPerSecond, Measure::LatencyP50, Measure::LatencyP99];
+        let ratios = ratios(&subjects, &measures);
+        Ok(SceneResult {
+            kind: SceneKind::Rooms,
+            title: format!("rooms of {}", self.members),
+            parameters: vec![
+                number("rooms", self.rooms),
+                number("members", self.members),
+                number("message_bytes", self.message_bytes),
+                dialect(self.dialect, self.ids),
+            ],
+            subjects,
+            ratios,
+        })
+    }
+}
