@@ -1,6 +1,7 @@
 //! One subject with all who listen to it, some of whom talk: what `fanout`, `rooms` and `slow` have in common. It connects
 //! them, says lines in a closed or an open loop, lets the oracle judge each that arrives, and notes how long it took.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::crowd::{Crowd, Event, Patience, handshake};
@@ -18,6 +19,12 @@ const SPIN: Duration = Duration::from_micros(1_500);
 
 /// How long to wait for events where nothing else is due.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// Those who lag read one byte of so many.
+const LAG: u64 = 10;
+
+/// They read so much at a time.
+const LAG_STEP_BYTES: u64 = 4_096;
 
 /// Who listens, and to what.
 #[derive(Clone, Debug)]
@@ -54,7 +61,10 @@ pub(crate) struct Desk {
     pub(crate) latencies: Latencies,
     /// Lines that every prompt reader has, and who said them, since it was last looked at.
     pub(crate) completed: Vec<usize>,
+    /// Lines at prompt readers.
     pub(crate) deliveries: u64,
+    /// The first so many clients are prompt.
+    prompt: usize,
     acks: u64,
     welcomes: usize,
     joined: usize,
@@ -66,10 +76,8 @@ pub(crate) struct Desk {
     pub(crate) frame_bytes: usize,
     /// Whether readers are known to the oracle: nothing is judged before.
     seated: bool,
-    /// Whether it is a fault when a connection ends.
+    /// Whether those who are not prompt may be sent away.
     pub(crate) may_end: bool,
-    /// Connections that have ended, and with which code.
-    pub(crate) ended: Vec<(usize, Option<u16>)>,
 }
 
 /// A subject, and all who listen to it.
@@ -178,12 +186,8 @@ impl Audience {
             let streams = own.map_or(&all[..], |room| &all[room..=room]);
             self.desk.oracle.add_reader(streams, client < receivers - laggards);
         }
+        self.desk.prompt = receivers - laggards;
         self.desk.seated = true;
-    }
-
-    /// How many say something: each of them once for each room.
-    pub(crate) fn voices(&self) -> usize {
-        self.voices.len()
     }
 
     /// Says a line; it goes with the next [`flush`](Self::flush).
@@ -252,25 +256,85 @@ impl Audience {
 
     /// Keeps `window` messages on their way for `length`, then waits for the last. Voices take turns.
     pub(crate) fn closed_loop(&mut self, window: usize, length: Duration) -> Result<Round, Failure> {
-        self.measured(|audience| {
-            let end = audience.crowd.now() + length.as_nanos() as u64;
-            let patience = Patience::new("lines arrive");
-            loop {
-                let now = audience.crowd.now();
-                while now < end && audience.in_flight < window {
-                    audience.say(audience.turn, now);
-                    audience.turn = (audience.turn + 1) % audience.voices.len();
+        self.measured(|audience| audience.keep_talking(window, length, |_, _| Ok(true)))
+    }
+
+    /// The same, while `lagging` clients read a tenth of what is said, and until some `behind_bytes_max` wait for each of
+    /// them. After the round they get the rest.
+    pub(crate) fn closed_loop_with_laggards(
+        &mut self,
+        window: usize,
+        length: Duration,
+        lagging: Range<usize>,
+        behind_bytes_max: u64,
+    ) -> Result<Round, Failure> {
+        let mut allowed = 0;
+        let laggards = lagging.clone();
+        let round = self.measured(|audience| {
+            audience.keep_talking(window, length, |audience, said| {
+                let bytes = said * audience.desk.frame_bytes as u64;
+                if bytes / LAG >= allowed + LAG_STEP_BYTES {
+                    allowed = bytes / LAG;
+                    laggards.clone().try_for_each(|client| audience.allow(client, LAG_STEP_BYTES))?;
                 }
-                if now >= end && audience.is_level() {
-                    return Ok(());
-                }
-                audience.turn(IDLE)?;
-                if audience.settle() == 0 {
-                    patience.check()?;
-                }
-                audience.desk.completed.clear();
+                Ok(bytes < behind_bytes_max)
+            })
+        })?;
+        lagging.clone().try_for_each(|client| self.allow(client, u64::MAX))?;
+        let patience = Patience::new("those who lag get the rest");
+        while lagging.clone().any(|client| self.desk.oracle.place(client) < self.desk.oracle.stream_len(0)) {
+            self.turn(IDLE)?;
+            patience.check()?;
+        }
+        lagging.clone().try_for_each(|client| self.allow(client, 0))?;
+        Ok(round)
+    }
+
+    /// `go_on` is told how many lines were said in this round, and whether it ends early.
+    fn keep_talking(
+        &mut self,
+        window: usize,
+        length: Duration,
+        mut go_on: impl FnMut(&mut Self, u64) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let mut end = self.crowd.now() + length.as_nanos() as u64;
+        let before = self.desk.oracle.said();
+        let patience = Patience::new("lines arrive");
+        loop {
+            let now = self.crowd.now();
+            while now < end && self.in_flight < window {
+                self.say(self.turn, now);
+                self.turn = (self.turn + 1) % self.voices.len();
             }
-        })
+            if now >= end && self.is_level() {
+                return Ok(());
+            }
+            self.turn(IDLE)?;
+            if self.settle() == 0 {
+                patience.check()?;
+            }
+            self.desk.completed.clear();
+            if !go_on(self, self.desk.oracle.said() - before)? {
+                end = 0;
+            }
+        }
+    }
+
+    /// Lets a client read so many bytes, and no more; see [`Crowd::allow`].
+    pub(crate) fn allow(&mut self, client: usize, bytes: u64) -> Result<(), Failure> {
+        let (crowd, desk) = (&mut self.crowd, &mut self.desk);
+        crowd.allow(client, bytes, |crowd, client, event| desk.hear(crowd, client, event))
+    }
+
+    /// Lets everybody read all, and waits until all have got everything or were sent away.
+    pub(crate) fn read_rest(&mut self) -> Result<(), Failure> {
+        (0..self.crowd.len()).try_for_each(|client| self.allow(client, u64::MAX))?;
+        let patience = Patience::new("everybody gets everything");
+        while self.desk.oracle.finish().is_err() {
+            self.turn(IDLE)?;
+            patience.check()?;
+        }
+        Ok(())
     }
 
     /// Each voice says its next line as soon as everybody has its last one, for `length`; within a room they take turns.
@@ -352,8 +416,11 @@ impl Audience {
         let deliveries = self.desk.deliveries - deliveries;
         let said = self.desk.oracle.said() - said;
         let mut figures = vec![
-            of(Measure::CpuPerDelivery, cpu_s * 1e6 / deliveries as f64),
-            of(Measure::CpuPerMessage, cpu_s * 1e6 / said as f64),
+            // In small rooms hardly anything is shared, so a message is what counts.
+            match self.seating.members {
+                Some(_) => of(Measure::CpuPerMessage, cpu_s * 1e6 / said as f64),
+                None => of(Measure::CpuPerDelivery, cpu_s * 1e6 / deliveries as f64),
+            },
             of(Measure::DeliveriesPerSecond, deliveries as f64 / wall_s),
             of(Measure::DeliveriesPerCpuSecond, deliveries as f64 / cpu_s),
         ];
@@ -385,8 +452,10 @@ impl Desk {
                 let judged = self.oracle.hear(client, payload);
                 match judged.map_err(|violation| Failure::Violation(violation.to_string()))? {
                     Heard::Line { time, talker, complete } => {
-                        self.deliveries += 1;
-                        self.latencies.note(crowd.read_at().saturating_sub(time));
+                        if client < self.prompt {
+                            self.deliveries += 1;
+                            self.latencies.note(crowd.read_at().saturating_sub(time));
+                        }
                         if complete {
                             self.completed.push(talker);
                             self.frame_bytes = payload.len() + if payload.len() < 126 { 2 } else { 4 };
@@ -398,8 +467,7 @@ impl Desk {
             }
             Event::Message(payload) => self.hear_other(client, payload),
             Event::Opened | Event::Ping => Ok(()),
-            Event::Over(code) if self.may_end => {
-                self.ended.push((client, code));
+            Event::Over(_) if self.may_end && client >= self.prompt => {
                 self.oracle.remove_reader(client);
                 Ok(())
             }

@@ -51,6 +51,8 @@ struct Client {
     unsent: Vec<u8>,
     /// There may be something to read.
     readable: bool,
+    /// The server sends no more: what is left to read ends with the stream's end.
+    read_closed: bool,
     /// Bytes that it may still read; the rest waits. `u64::MAX`: all that there are.
     allowance: u64,
 }
@@ -110,11 +112,6 @@ impl Crowd {
         self.read_at
     }
 
-    /// Where the server is.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// How many there are, those that are over too.
     pub(crate) fn len(&self) -> usize {
         self.clients.len()
@@ -138,6 +135,7 @@ impl Crowd {
             partial: Vec::new(),
             unsent: Vec::new(),
             readable: false,
+            read_closed: false,
             allowance: u64::MAX,
         });
         let number = self.clients.len() - 1;
@@ -153,6 +151,7 @@ impl Crowd {
         let client = &mut self.clients[number];
         client.socket = Some(socket);
         client.phase = Phase::Knocking;
+        client.read_closed = false;
         client.partial.clear();
         // On the loopback it is connected at once as a rule; else the kernel tells when.
         client.unsent = request.to_vec();
@@ -266,6 +265,7 @@ impl Crowd {
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.clients[number].readable = true;
+                self.clients[number].read_closed |= event.is_read_closed() || event.is_error();
                 self.read(number, hear)?;
             }
         }
@@ -301,7 +301,8 @@ impl Crowd {
                         client.allowance -= bytes as u64;
                     }
                     client.partial.clear();
-                    client.readable = bytes == space;
+                    // A read that brings less has emptied the socket, and its end would be told (epoll(7), question 9).
+                    client.readable = bytes == space || client.read_closed;
                     let used = match self.take(number, &buffer[..before + bytes], hear) {
                         Ok(used) => used,
                         Err(failure) => break Err(failure),

@@ -24,7 +24,9 @@ mod latency;
 mod options;
 mod oracle;
 mod pairs;
+mod peers;
 mod plan;
+mod report;
 mod results;
 mod scenes;
 mod subject;
@@ -35,6 +37,7 @@ use clap::Parser as _;
 
 use failure::Failure;
 use options::Options;
+use plan::Plan;
 use results::Run;
 
 fn main() -> ExitCode {
@@ -54,19 +57,29 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<(), Failure> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let mut plan = plan::Plan::new(options)?;
+    let plan = Plan::new(options)?;
+    let setting = &plan.setting;
     let mut run = Run {
-        machine: kernel::machine(plan.setting.server_core, plan.setting.client_core),
+        machine: kernel::machine(setting.server_core, setting.client_core),
         command: command_line(),
+        skipped: plan.skipped,
         ..Run::default()
     };
-    if let Some(core) = plan.setting.client_core {
+    if let Some(core) = setting.client_core {
         child::pin(core)?;
     }
-    for scene in std::mem::take(&mut plan.scenes) {
-        let result = scene.run(&plan.setting)?;
-        eprintln!("{}", serde_json::to_string(&result.ratios).unwrap_or_default());
+    for scene in &plan.scenes {
+        setting.progress.set_message(scene.title());
+        let result = scene.run(setting).map_err(|failure| failure.at(&scene.title()))?;
         run.scenes.push(result);
+    }
+    setting.progress.finish_and_clear();
+    print!("{}", report::text(&run));
+    if let Some(path) = &options.output.json {
+        report::write_json(&run, path).map_err(|error| Failure::from(error).at(&path.to_string_lossy()))?;
+    }
+    if let Some(path) = &options.output.html {
+        report::write_html(&run, path).map_err(|error| Failure::from(error).at(&path.to_string_lossy()))?;
     }
     Ok(())
 }

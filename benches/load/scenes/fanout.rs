@@ -7,10 +7,14 @@ use crate::pairs::{alternate, figure, ratios};
 use crate::plan::Setting;
 use crate::results::{Measure, Parameter, Round, SceneResult, SceneKind, Value};
 
-use super::{RATIOS, audiences, dialect, number, results};
+use super::{RATIOS, audiences, dialect, number, results, titled};
 
 /// So many on their way keep a server busy: what it can do.
 const SATURATING: usize = 256;
+
+/// What need not stand in the title.
+const USUAL_RECEIVERS: usize = 1_000;
+const USUAL_BYTES: usize = 100;
 
 /// How lines follow each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +47,28 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
+    /// What it is called.
+    pub(crate) fn title(&self) -> String {
+        let mut title = match self.pace {
+            Pace::InFlight(window) => format!("fanout, {window} in flight"),
+            Pace::Rate(rate) => format!("fanout, {rate} messages a second"),
+            Pace::Half => "fanout, at half of the saturating rate".to_owned(),
+        };
+        if self.receivers != USUAL_RECEIVERS {
+            title = format!("{title}, {} receivers", self.receivers);
+        }
+        if self.message_bytes != USUAL_BYTES {
+            title = format!("{title}, {} bytes", self.message_bytes);
+        }
+        if self.rooms > 1 {
+            title = format!("{title}, {} rooms", self.rooms);
+        }
+        titled(&title, self.dialect, self.ids)
+    }
+
     /// Runs it.
     pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
-        let mut audiences = audiences(setting, &self.seating())?;
+        let mut audiences = audiences(setting, &self.seating(), &setting.peers)?;
         let rate = self.rate(setting, &mut audiences)?;
         let round = |audience: &mut Audience| match (self.pace, rate) {
             (Pace::InFlight(window), _) => audience.closed_loop(window, setting.round),
@@ -101,30 +124,6 @@ impl Fanout {
             lowest = lowest.min(deliveries / self.receivers as f64);
         }
         Ok(lowest / 2.0)
-    }
-
-    fn title(&self) -> String {
-        let mut title = match self.pace {
-            Pace::InFlight(window) => format!("fanout, {window} in flight"),
-            Pace::Rate(rate) => format!("fanout, {rate} messages a second"),
-            Pace::Half => "fanout, at half of the saturating rate".to_owned(),
-        };
-        if self.receivers != 1_000 {
-            title.push_str(&format!(", {} receivers", self.receivers));
-        }
-        if self.message_bytes != 100 {
-            title.push_str(&format!(", {} bytes", self.message_bytes));
-        }
-        if self.dialect == Dialect::V1 {
-            title.push_str(", v1");
-        }
-        if self.ids {
-            title.push_str(" with ids");
-        }
-        if self.rooms > 1 {
-            title.push_str(&format!(", {} rooms", self.rooms));
-        }
-        title
     }
 
     fn parameters(&self, rate: f64) -> Vec<Parameter> {

@@ -1,13 +1,19 @@
 //! The scenes, one file each. Each starts its subjects, lets them take turns, and says what was measured.
 
+pub(crate) mod churn;
 pub(crate) mod fanout;
+pub(crate) mod hold;
+pub(crate) mod join;
 pub(crate) mod rooms;
+pub(crate) mod slow;
+pub(crate) mod storm;
 
 use crate::audience::{Audience, Seating};
 use crate::failure::Failure;
 use crate::options::Dialect;
+use crate::peers::Peer;
 use crate::plan::Setting;
-use crate::results::{Measure, Parameter, SubjectResult, Value};
+use crate::results::{Measure, Parameter, Round, SubjectResult, Value};
 use crate::subject::Subject;
 
 /// The server: an own one, or the one that runs already.
@@ -19,8 +25,8 @@ pub(crate) fn server(setting: &Setting, flags: &[&str]) -> Result<Subject, Failu
     Subject::chinwag(setting.server_core, &flags.collect::<Vec<_>>())
 }
 
-/// The server's audience, and that of the floor whose frames are as long as the server's.
-fn audiences(setting: &Setting, seating: &Seating) -> Result<Vec<Audience>, Failure> {
+/// The server's audience, that of the floor whose frames are as long as the server's, and those of `peers`.
+fn audiences(setting: &Setting, seating: &Seating, peers: &[Peer]) -> Result<Vec<Audience>, Failure> {
     let mut first = Audience::gather(server(setting, &[])?, seating.clone())?;
     // One line, to see how long its frame is.
     first.measured(|audience| {
@@ -33,11 +39,14 @@ fn audiences(setting: &Setting, seating: &Seating) -> Result<Vec<Audience>, Fail
         let floor = Subject::floor(setting.server_core, frame_bytes, 0)?;
         all.push(Audience::gather(floor, seating.clone())?);
     }
+    for peer in peers {
+        all.push(Audience::gather(peer.start(setting.server_core)?, seating.clone())?);
+    }
     Ok(all)
 }
 
 /// What audiences have measured.
-fn results(audiences: &mut [Audience], rounds: Vec<Vec<crate::results::Round>>) -> Vec<SubjectResult> {
+fn results(audiences: &mut [Audience], rounds: Vec<Vec<Round>>) -> Vec<SubjectResult> {
     let subjects = audiences.iter_mut().zip(rounds);
     subjects
         .map(|(audience, rounds)| SubjectResult {
@@ -71,4 +80,11 @@ fn dialect(dialect: Dialect, ids: bool) -> Parameter {
         Dialect::V1 => "chinwag.v1",
     };
     word("clients", &format!("{name}{with_ids}"))
+}
+
+/// A title that says how clients talk, where it is not the usual way.
+fn titled(title: &str, dialect: Dialect, ids: bool) -> String {
+    let v1 = if dialect == Dialect::V1 { ", v1" } else { "" };
+    let with_ids = if ids { " with ids" } else { "" };
+    format!("{title}{v1}{with_ids}")
 }

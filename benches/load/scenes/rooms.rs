@@ -7,7 +7,7 @@ use crate::pairs::{alternate, ratios};
 use crate::plan::Setting;
 use crate::results::{Measure, SceneKind, SceneResult};
 
-use super::{audiences, dialect, number, results};
+use super::{audiences, dialect, number, results, titled};
 
 /// One line is on its way in each room, by its members in turns.
 #[derive(Clone, Debug)]
@@ -25,6 +25,11 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
+    /// What it is called.
+    pub(crate) fn title(&self) -> String {
+        titled(&format!("rooms of {}", self.members), self.dialect, self.ids)
+    }
+
     /// Runs it.
     pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
         let seating = Seating {
@@ -37,7 +42,7 @@ impl Rooms {
             message_bytes: self.message_bytes,
             laggards: 0,
         };
-        let mut audiences = audiences(setting, &seating)?;
+        let mut audiences = audiences(setting, &seating, &[])?;
         for audience in &mut audiences {
             audience.each_room(setting.round)?;
             audience.forget();
@@ -53,7 +58,7 @@ impl Rooms {
         let ratios = ratios(&subjects, &measures);
         Ok(SceneResult {
             kind: SceneKind::Rooms,
-            title: format!("rooms of {}", self.members),
+            title: self.title(),
             parameters: vec![
                 number("rooms", self.rooms),
                 number("members", self.members),
