@@ -27,9 +27,14 @@ impl Scale {
         Self { divisor, unit }
     }
 
-    /// The figure without its unit.
+    /// The figure in the unit.
+    pub(crate) fn measure(self, value: f64) -> f64 {
+        value / self.divisor
+    }
+
+    /// The figure in the unit, written without it.
     pub(crate) fn show(self, value: f64) -> String {
-        digits(value / self.divisor)
+        digits(self.measure(value))
     }
 }
 

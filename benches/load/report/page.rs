@@ -80,15 +80,14 @@ fn overview(run: &Run, names: &[String]) -> Markup {
         @if !others.is_empty() {
             section {
                 h2 { "At a glance" }
-                p { (names.first().map_or("", String::as_str)) " compared with each other one: below 1 it takes less." }
+                p { (names.first().map_or("", String::as_str)) " over each of the others: below 1 it takes less." }
                 div.wide {
                     table {
-                        thead { tr { th { "scene" } th { "ratio of" } @for name in &others { th.number { (key(name, names)) } } } }
+                        thead { tr { th {} @for name in &others { th.number { (key(name, names)) } } } }
                         tbody {
                             @for (scene, measure) in &scenes {
                                 tr {
-                                    th { (scene.title) }
-                                    td { (measure.label()) }
+                                    th { (scene.title) span.extremes { (measure.label()) } }
                                     @for name in &others { (ratio_cell(find(scene, *measure, name).as_ref())) }
                                 }
                             }
@@ -103,7 +102,8 @@ fn overview(run: &Run, names: &[String]) -> Markup {
 fn scene_section(scene: &SceneResult, names: &[String]) -> Markup {
     let figures = summary::figures(scene);
     let ratios = summary::ratios(scene);
-    let plots: Vec<Plot> = [plots::latency(scene, names), plots::memory(scene, names)].into_iter().flatten().collect();
+    let plots = [plots::latency(scene, names), plots::memory(scene, names), plots::pairs(scene, names)];
+    let plots: Vec<Plot> = plots.into_iter().flatten().collect();
     html! {
         section {
             h2 { (scene.title) }

@@ -30,13 +30,13 @@ pub(crate) enum Spacing {
 }
 
 /// An axis.
-pub(crate) struct Axis<'a> {
+pub(crate) struct Axis {
     /// What it shows, with the unit.
     pub(crate) title: String,
     /// How values lie along it.
     pub(crate) spacing: Spacing,
     /// How a value is written.
-    pub(crate) write: &'a dyn Fn(f64) -> String,
+    pub(crate) write: fn(f64) -> String,
     /// Where marks are; none: at round numbers.
     pub(crate) marks: Vec<f64>,
 }
@@ -46,6 +46,8 @@ pub(crate) struct Axis<'a> {
 pub(crate) struct Line {
     /// The number of its colour, below [`COLOURS`].
     pub(crate) colour: usize,
+    /// How wide it is, in the plot's units.
+    pub(crate) width: u32,
     /// Its points, from left to right.
     pub(crate) points: Vec<(f64, f64)>,
     /// At some points: the lowest and the highest that was measured. The points themselves get a dot.
@@ -53,7 +55,7 @@ pub(crate) struct Line {
 }
 
 /// Draws lines as an `<svg>` element; `None` if they have no points.
-pub(crate) fn draw(x: &Axis<'_>, y: &Axis<'_>, lines: &[Line]) -> Option<String> {
+pub(crate) fn draw(x: &Axis, y: &Axis, lines: &[Line]) -> Option<String> {
     let xs = lines.iter().flat_map(|line| &line.points).map(|point| point.0);
     let ranges = lines.iter().flat_map(|line| &line.ranges).flat_map(|&(_, lowest, highest)| [lowest, highest]);
     let ys = lines.iter().flat_map(|line| &line.points).map(|point| point.1).chain(ranges);
@@ -65,19 +67,14 @@ pub(crate) fn draw(x: &Axis<'_>, y: &Axis<'_>, lines: &[Line]) -> Option<String>
 
 type Outcome<T> = Result<T, plotters::drawing::DrawingAreaErrorKind<std::io::Error>>;
 
-fn paint(
-    svg: &mut String,
-    (x, x_scale): (&Axis<'_>, Scale),
-    (y, y_scale): (&Axis<'_>, Scale),
-    lines: &[Line],
-) -> Outcome<()> {
+fn paint(svg: &mut String, (x, x_scale): (&Axis, Scale), (y, y_scale): (&Axis, Scale), lines: &[Line]) -> Outcome<()> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let place = |point: &(f64, f64)| (x.spacing.place(point.0), y.spacing.place(point.1));
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
         .margin_right(20)
         .x_label_area_size(46)
-        .y_label_area_size(70)
+        .y_label_area_size(90)
         .build_cartesian_2d(x_scale, y_scale)?;
     let letters = |size: u32| TextStyle::from(("sans-serif", size).into_font()).color(&INK);
     chart
@@ -95,10 +92,14 @@ fn paint(
     // The first is the one that it is about: nothing may lie over it.
     for line in lines.iter().rev() {
         let colour = RGBColor(3, 0, (line.colour % COLOURS) as u8);
-        chart.draw_series(LineSeries::new(line.points.iter().map(place), colour.stroke_width(2)))?;
+        chart.draw_series(LineSeries::new(line.points.iter().map(place), colour.stroke_width(line.width)))?;
         let dot = |range: &(f64, f64, f64)| {
             let point = line.points.iter().find(|point| point.0.total_cmp(&range.0).is_eq());
-            Circle::new(place(point.unwrap_or(&(range.0, range.1))), 4, ShapeStyle::from(colour).filled())
+            Circle::new(
+                place(point.unwrap_or(&(range.0, range.1))),
+                line.width / 2 + 3,
+                ShapeStyle::from(colour).filled(),
+            )
         };
         chart.draw_series(line.ranges.iter().map(dot))?;
         let bar = |&(at, lowest, highest): &(f64, f64, f64)| {
@@ -125,7 +126,7 @@ impl Spacing {
     fn place(self, value: f64) -> f64 {
         match self {
             Self::Even => value,
-            Self::Log => value.max(f64::MIN_POSITIVE).log10(),
+            Self::Log => value.max(1e-9).log10(),
             Self::Nines => -(1.0 - value).max(1e-9).log10(),
         }
     }
@@ -149,7 +150,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(axis: &Axis<'_>, values: impl Iterator<Item = f64>) -> Option<Self> {
+    fn new(axis: &Axis, values: impl Iterator<Item = f64>) -> Option<Self> {
         let places: Vec<f64> = values.map(|value| axis.spacing.place(value)).collect();
         let (begin, end) = (places.iter().copied().reduce(f64::min)?, places.iter().copied().reduce(f64::max)?);
         let marks: Vec<f64> = axis.marks.iter().map(|&mark| axis.spacing.place(mark)).collect();

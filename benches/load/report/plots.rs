@@ -1,6 +1,6 @@
 //! Which plots a run has: CPU against depth, latency, memory against connections.
 
-use crate::results::{Latency, Measure, Ratio, Run, SceneKind, SceneResult, SubjectResult, Unit, Value};
+use crate::results::{Latency, Measure, MemoryPoint, Ratio, Run, SceneKind, SceneResult, SubjectResult, Unit, Value};
 
 use super::amount::{self, Scale};
 use super::plot::{Axis, COLOURS, Line, Spacing, draw};
@@ -33,6 +33,11 @@ pub(crate) fn names(run: &Run) -> Vec<String> {
 /// The number of a subject's colour.
 pub(crate) fn colour(names: &[String], name: &str) -> usize {
     names.iter().position(|other| other == name).unwrap_or(0) % COLOURS
+}
+
+/// How wide a line is: the floor's is a band, so that it can be seen behind who stands on it.
+fn width(name: &str) -> u32 {
+    if name == "floor" { 6 } else { 2 }
 }
 
 /// CPU and latency against depth: one plot of each for all fan-outs that differ in the number in flight alone.
@@ -73,6 +78,7 @@ fn depth_plot(measure: Measure, words: &str, scenes: &[(f64, &SceneResult)], nam
         }
         lines.push(Line {
             colour: colour(names, name),
+            width: width(name),
             points: spreads.iter().map(|(depth, spread)| (*depth, spread.median)).collect(),
             ranges: spreads.iter().map(|(depth, spread)| (*depth, spread.lowest, spread.highest)).collect(),
         });
@@ -81,11 +87,11 @@ fn depth_plot(measure: Measure, words: &str, scenes: &[(f64, &SceneResult)], nam
     let x = Axis {
         title: "messages in flight".to_owned(),
         spacing: Spacing::Log,
-        write: &amount::digits,
+        write: short,
         marks: scenes.iter().map(|scene| scene.0).collect(),
     };
-    let y = Axis { title: "CPU per delivery, µs".to_owned(), spacing: Spacing::Log, write: &short, marks: Vec::new() };
-    let caption = format!("{words}. Lower is better; dots are medians of the rounds, bars their extremes.");
+    let y = Axis { title: measure.label().to_owned(), spacing: Spacing::Log, write: time, marks: Vec::new() };
+    let caption = format!("With {words}. Lower is better; dots are medians of the rounds, bars their extremes.");
     let title = match measure {
         Measure::CpuPerDelivery => "CPU against depth",
         _ => "Latency against depth",
@@ -115,6 +121,7 @@ pub(crate) fn latency(scene: &SceneResult, names: &[String]) -> Option<Plot> {
         let points = latency.curve.iter().filter(|point| point.share <= last_share);
         Line {
             colour: colour(names, &subject.name),
+            width: width(&subject.name),
             points: points.map(|point| (point.share, point.us.max(0.1))).collect(),
             ranges: Vec::new(),
         }
@@ -123,10 +130,10 @@ pub(crate) fn latency(scene: &SceneResult, names: &[String]) -> Option<Plot> {
     let x = Axis {
         title: "share of the deliveries".to_owned(),
         spacing: Spacing::Nines,
-        write: &percent,
+        write: percent,
         marks: vec![0.5, 0.9, 0.99, 0.999, 0.999_9, 0.999_99],
     };
-    let y = Axis { title: "took at most".to_owned(), spacing: Spacing::Log, write: &time, marks: Vec::new() };
+    let y = Axis { title: "took at most".to_owned(), spacing: Spacing::Log, write: time, marks: Vec::new() };
     Some(Plot {
         title: "Latency".to_owned(),
         caption: "Of all rounds together. Lower is better. Each mark to the right leaves out a tenth of what the one before it \
@@ -146,17 +153,17 @@ pub(crate) fn pairs(scene: &SceneResult, names: &[String]) -> Option<Plot> {
     let line = |ratio: &&Ratio| {
         let points: Vec<(f64, f64)> = (1_u32..).map(f64::from).zip(ratio.pairs.iter().copied()).collect();
         let ranges = points.iter().map(|&(pair, value)| (pair, value, value)).collect();
-        Line { colour: colour(names, &ratio.over), points, ranges }
+        Line { colour: colour(names, &ratio.over), width: 2, points, ranges }
     };
     let lines: Vec<Line> = ratios.iter().map(line).collect();
     let pairs = lines.iter().map(|line| line.points.len()).max()?;
     let x = Axis {
         title: "pair".to_owned(),
         spacing: Spacing::Even,
-        write: &short,
+        write: short,
         marks: (1..=pairs).map(|pair| pair as f64).collect(),
     };
-    let y = Axis { title: format!("{first} over"), spacing: Spacing::Log, write: &short, marks: Vec::new() };
+    let y = Axis { title: format!("{first} over"), spacing: Spacing::Log, write: short, marks: Vec::new() };
     Some(Plot {
         title: format!("{}, pair by pair", measure.label()),
         caption: "The rounds that ran side by side, in the order in which they ran.".to_owned(),
@@ -170,16 +177,18 @@ pub(crate) fn memory(scene: &SceneResult, names: &[String]) -> Option<Plot> {
     let counted: Vec<&SubjectResult> = scene.subjects.iter().filter(|subject| !subject.memory.is_empty()).collect();
     let largest = counted.iter().flat_map(|subject| &subject.memory).map(|point| point.user_bytes).max()?;
     let scale = Scale::of(Unit::Bytes, largest as f64);
+    let point = |point: &MemoryPoint| (point.connections as f64, scale.measure(point.user_bytes as f64));
     let line = |subject: &&SubjectResult| Line {
         colour: colour(names, &subject.name),
-        points: subject.memory.iter().map(|point| (point.connections as f64, point.user_bytes as f64)).collect(),
+        width: width(&subject.name),
+        points: subject.memory.iter().map(point).collect(),
         ranges: Vec::new(),
     };
     let lines: Vec<Line> = counted.iter().map(line).collect();
-    let x = Axis { title: "connections".to_owned(), spacing: Spacing::Even, write: &amount::digits, marks: Vec::new() };
-    let write = |bytes| scale.show(bytes);
+    let x =
+        Axis { title: "connections".to_owned(), spacing: Spacing::Even, write: amount::thousands, marks: Vec::new() };
     let title = format!("user memory, {}", scale.unit);
-    let y = Axis { title, spacing: Spacing::Even, write: &write, marks: Vec::new() };
+    let y = Axis { title, spacing: Spacing::Even, write: short, marks: Vec::new() };
     Some(Plot {
         title: "Memory against connections".to_owned(),
         caption: "Anonymous resident pages, as the kernel counts them. Lower is better.".to_owned(),
