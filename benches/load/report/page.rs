@@ -80,14 +80,20 @@ fn overview(run: &Run, names: &[String]) -> Markup {
         @if !others.is_empty() {
             section {
                 h2 { "At a glance" }
-                p { (names.first().map_or("", String::as_str)) " over each of the others: below 1 it takes less." }
+                p { (names.first().map_or("", String::as_str)) " over each of the others; below 1 it takes less, unless more is better." }
                 div.wide {
                     table {
                         thead { tr { th {} @for name in &others { th.number { (key(name, names)) } } } }
                         tbody {
                             @for (scene, measure) in &scenes {
                                 tr {
-                                    th { (scene.title) span.extremes { (measure.label()) } }
+                                    th {
+                                        (scene.title)
+                                        span.extremes {
+                                            (measure.label())
+                                            @if measure.more_is_better() { ", more is better" }
+                                        }
+                                    }
                                     @for name in &others { (ratio_cell(find(scene, *measure, name).as_ref())) }
                                 }
                             }
