@@ -57,7 +57,11 @@ fn what_is_right_passes_in_whatever_order_readers_and_rooms_come() {
     let frames = scene.say_all(&[0, 1, 2, 1, 0, 2]);
     assert_eq!(scene.hear(0, &frames[0]), Ok(Heard::Line { time: 7, talker: 0, complete: false }));
     assert_eq!(scene.hear(0, r#"{"type":"pong"}"#), Ok(Heard::Other));
-    assert_eq!(scene.hear(1, &frames[2]), Ok(Heard::Line { time: 7, talker: 2, complete: false }), "another room first");
+    assert_eq!(
+        scene.hear(1, &frames[2]),
+        Ok(Heard::Line { time: 7, talker: 2, complete: false }),
+        "another room first"
+    );
     assert_eq!(scene.hear_all(1, [&frames[0], &frames[1], &frames[5]]), Ok(()));
     assert!(matches!(scene.oracle.finish(), Err(Violation::Missing(_))), "two are missing to both");
     assert_eq!(scene.hear_all(0, &frames[1..]), Ok(()));

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::crowd::{Crowd, Event, Patience, handshake};
+use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::kernel;
 use crate::latency::Latencies;
 use crate::options::Dialect;
-use crate::oracle::{Heard, MARK_BYTES, Oracle};
+use crate::oracle::MARK_BYTES;
 use crate::pairs::of;
 use crate::results::{Measure, Round};
 use crate::subject::{Order, Subject};
@@ -28,7 +29,7 @@ const LAG_STEP_BYTES: u64 = 4_096;
 
 /// Who listens, and to what.
 #[derive(Clone, Debug)]
-pub(crate) struct Seating {
+pub(crate) struct Layout {
     /// How many connections there are.
     pub(crate) receivers: usize,
     /// How many of them talk, in each room that they are in.
@@ -54,32 +55,6 @@ struct Voice {
     room: usize,
 }
 
-/// What comes in, and what is known of it.
-#[derive(Debug, Default)]
-pub(crate) struct Desk {
-    pub(crate) oracle: Oracle,
-    pub(crate) latencies: Latencies,
-    /// Lines that every prompt reader has, and who said them, since it was last looked at.
-    pub(crate) completed: Vec<usize>,
-    /// Lines at prompt readers.
-    pub(crate) deliveries: u64,
-    /// The first so many clients are prompt.
-    prompt: usize,
-    acks: u64,
-    welcomes: usize,
-    joined: usize,
-    /// Notices that say that all are there, to the first client.
-    all_there: usize,
-    /// What that looks like.
-    all_there_key: Vec<u8>,
-    /// Bytes of the last line's frame.
-    pub(crate) frame_bytes: usize,
-    /// Whether readers are known to the oracle: nothing is judged before.
-    seated: bool,
-    /// Whether those who are not prompt may be sent away.
-    pub(crate) may_end: bool,
-}
-
 /// A subject, and all who listen to it.
 #[derive(Debug)]
 pub(crate) struct Audience {
@@ -88,7 +63,7 @@ pub(crate) struct Audience {
     pub(crate) desk: Desk,
     /// Of all rounds.
     pub(crate) latencies: Latencies,
-    seating: Seating,
+    layout: Layout,
     voices: Vec<Voice>,
     /// Who talks next.
     turn: usize,
@@ -100,7 +75,7 @@ pub(crate) struct Audience {
 
 impl Audience {
     /// Connects everybody, and waits until all are where they belong.
-    pub(crate) fn gather(subject: Subject, seating: Seating) -> Result<Self, Failure> {
+    pub(crate) fn gather(subject: Subject, layout: Layout) -> Result<Self, Failure> {
         let crowd = Crowd::new(subject.address)?;
         let mut audience = Self {
             crowd,
@@ -112,7 +87,7 @@ impl Audience {
             touched: Vec::new(),
             text: Vec::new(),
             subject,
-            seating,
+            layout,
         };
         let name = audience.subject.name.clone();
         audience.connect().map_err(|failure| failure.at(&name))?;
@@ -121,11 +96,11 @@ impl Audience {
     }
 
     fn speaks_v1(&self) -> bool {
-        self.subject.is_chinwag && self.seating.dialect == Dialect::V1
+        self.subject.is_chinwag && self.layout.dialect == Dialect::V1
     }
 
     fn connect(&mut self) -> Result<(), Failure> {
-        let Seating { receivers, rooms, members, .. } = self.seating;
+        let Layout { receivers, rooms, members, .. } = self.layout;
         let all_rooms = if members.is_some() { 1 } else { rooms };
         self.desk.all_there_key = format!(r#""online_count":{receivers},"#).into_bytes();
         let v1 = self.speaks_v1();
@@ -162,7 +137,7 @@ impl Audience {
 
     /// Tells the oracle who is in which room, and who will talk.
     fn seat(&mut self) {
-        let Seating { receivers, talkers, rooms, members, laggards, .. } = self.seating;
+        let Layout { receivers, talkers, rooms, members, laggards, .. } = self.layout;
         // What is no server of ours has one room for those who are in the same rooms.
         let streams = if self.subject.is_chinwag || members.is_some() { rooms } else { 1 };
         let oracle = &mut self.desk.oracle;
@@ -196,14 +171,14 @@ impl Audience {
         let text = &mut self.text;
         text.clear();
         text.extend_from_slice(br#"{"type":"chat","#);
-        if self.seating.rooms > 1 && self.seating.members.is_none() {
+        if self.layout.rooms > 1 && self.layout.members.is_none() {
             text.extend_from_slice(format!(r#""room":"{}","#, room_name(room)).as_bytes());
         }
         text.extend_from_slice(br#""message":""#);
         let at = text.len();
-        text.resize(at + self.seating.message_bytes, b'x');
+        text.resize(at + self.layout.message_bytes, b'x');
         self.desk.oracle.say(voice, time, &mut text[at..]);
-        if self.seating.ids {
+        if self.layout.ids {
             text.extend_from_slice(br#"","id":""#);
             text.extend_from_within(at + 1..at + MARK_BYTES);
         }
@@ -233,7 +208,7 @@ impl Audience {
 
     /// Whether every line has arrived everywhere, and was acknowledged if it has an id.
     pub(crate) fn is_level(&self) -> bool {
-        let acks = if self.seating.ids && self.subject.is_chinwag { self.desk.oracle.said() } else { 0 };
+        let acks = if self.layout.ids && self.subject.is_chinwag { self.desk.oracle.said() } else { 0 };
         self.in_flight == 0 && self.desk.acks >= acks
     }
 
@@ -339,11 +314,11 @@ impl Audience {
 
     /// Each voice says its next line as soon as everybody has its last one, for `length`; within a room they take turns.
     pub(crate) fn each_room(&mut self, length: Duration) -> Result<Round, Failure> {
-        let each = self.seating.talkers;
+        let each = self.layout.talkers;
         self.measured(|audience| {
             let now = audience.crowd.now();
             let end = now + length.as_nanos() as u64;
-            for room in 0..audience.seating.rooms {
+            for room in 0..audience.layout.rooms {
                 audience.say(room * each, now);
             }
             let patience = Patience::new("lines arrive");
@@ -372,21 +347,22 @@ impl Audience {
     pub(crate) fn open_loop(&mut self, rate: f64, length: Duration) -> Result<Round, Failure> {
         self.measured(|audience| {
             let begin = audience.crowd.now();
-            let count = (rate * length.as_secs_f64()).ceil() as u64;
-            let due = |number: u64| begin + (number as f64 / rate * 1e9) as u64;
+            let end = begin + length.as_nanos() as u64;
+            let due = |number: u32| begin + Duration::from_secs_f64(f64::from(number) / rate).as_nanos() as u64;
             let patience = Patience::new("lines arrive");
             let mut said = 0;
             loop {
                 let now = audience.crowd.now();
-                while said < count && due(said) <= now {
+                while due(said) <= now.min(end) {
                     audience.say(audience.turn, due(said));
                     audience.turn = (audience.turn + 1) % audience.voices.len();
                     said += 1;
                 }
-                if said == count && audience.is_level() {
+                let more = due(said) <= end;
+                if !more && audience.is_level() {
                     return Ok(());
                 }
-                let wait = if said < count { Duration::from_nanos(due(said).saturating_sub(now)) } else { IDLE };
+                let wait = if more { Duration::from_nanos(due(said).saturating_sub(now)) } else { IDLE };
                 audience.turn(wait.saturating_sub(SPIN).min(IDLE))?;
                 if audience.settle() == 0 {
                     patience.check()?;
@@ -417,7 +393,7 @@ impl Audience {
         let said = self.desk.oracle.said() - said;
         let mut figures = vec![
             // In small rooms hardly anything is shared, so a message is what counts.
-            match self.seating.members {
+            match self.layout.members {
                 Some(_) => of(Measure::CpuPerMessage, cpu_s * 1e6 / said as f64),
                 None => of(Measure::CpuPerDelivery, cpu_s * 1e6 / deliveries as f64),
             },
@@ -434,65 +410,12 @@ impl Audience {
     /// Judges the end: whatever was said must have come everywhere.
     pub(crate) fn finish(&self) -> Result<(), Failure> {
         let said = self.desk.oracle.said();
-        if self.seating.ids && self.subject.is_chinwag && self.desk.acks != said {
+        if self.layout.ids && self.subject.is_chinwag && self.desk.acks != said {
             let words = format!("{} acknowledgements of {said} lines", self.desk.acks);
             return Err(Failure::Violation(words).at(&self.subject.name));
         }
         let judged = self.desk.oracle.finish();
         judged.map_err(|violation| Failure::Violation(violation.to_string()).at(&self.subject.name))
-    }
-}
-
-impl Desk {
-    /// Takes what came to a client.
-    #[inline]
-    pub(crate) fn hear(&mut self, crowd: &mut Crowd, client: usize, event: Event<'_>) -> Result<(), Failure> {
-        match event {
-            Event::Message(payload) if self.seated => {
-                let judged = self.oracle.hear(client, payload);
-                match judged.map_err(|violation| Failure::Violation(violation.to_string()))? {
-                    Heard::Line { time, talker, complete } => {
-                        if client < self.prompt {
-                            self.deliveries += 1;
-                            self.latencies.note(crowd.read_at().saturating_sub(time));
-                        }
-                        if complete {
-                            self.completed.push(talker);
-                            self.frame_bytes = payload.len() + if payload.len() < 126 { 2 } else { 4 };
-                        }
-                        Ok(())
-                    }
-                    Heard::Other => self.hear_other(client, payload),
-                }
-            }
-            Event::Message(payload) => self.hear_other(client, payload),
-            Event::Opened | Event::Ping => Ok(()),
-            Event::Over(_) if self.may_end && client >= self.prompt => {
-                self.oracle.remove_reader(client);
-                Ok(())
-            }
-            Event::Over(code) => {
-                let code = code.map_or("without a Close".to_owned(), |code| format!("with {code}"));
-                Err(Failure::Violation(format!("the connection of client {client} ended {code}")))
-            }
-        }
-    }
-
-    fn hear_other(&mut self, client: usize, payload: &[u8]) -> Result<(), Failure> {
-        let is = |kind: &str| payload.strip_prefix(br#"{"type":""#).is_some_and(|rest| rest.starts_with(kind.as_bytes()));
-        if is("ack\"") {
-            self.acks += 1;
-        } else if is("welcome\"") || is("system\"") {
-            self.welcomes += 1;
-        } else if is("joined\"") {
-            self.joined += 1;
-        } else if is("user_join\"") {
-            let key = &self.all_there_key;
-            self.all_there += usize::from(client == 0 && payload.windows(key.len()).any(|window| window == key));
-        } else if is("error\"") {
-            return Err(Failure::from(format!("client {client} got {}", String::from_utf8_lossy(payload))));
-        }
-        Ok(())
     }
 }
 

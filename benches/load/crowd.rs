@@ -117,7 +117,7 @@ impl Crowd {
         self.clients.len()
     }
 
-    /// How many are WebSockets now.
+    /// How many are open now.
     pub(crate) fn open(&self) -> usize {
         self.open
     }

@@ -164,18 +164,15 @@ impl Floor {
             &partial[..]
         };
         let mut used = 0;
-        let group = match member.group {
-            Some(group) => group,
-            None => match bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-                Some(end) => {
-                    used = end + 4;
-                    self.greet(number, bytes)
-                }
-                None => {
-                    self.members[number].partial = bytes.to_vec();
-                    return;
-                }
-            },
+        let group = if let Some(group) = member.group {
+            group
+        } else {
+            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+                self.members[number].partial = bytes.to_vec();
+                return;
+            };
+            used = end + 4;
+            self.greet(number, bytes)
         };
         while let Some(frame) = frame::first(&bytes[used..]) {
             let payload = &bytes[used + frame.start..used + frame.end];

@@ -47,13 +47,13 @@ pub(crate) fn first(bytes: &[u8]) -> Option<Frame> {
 fn write_header(out: &mut Vec<u8>, opcode: u8, mask_bit: u8, length: usize) {
     out.push(0x80 | opcode);
     match length {
-        0..=125 => out.push(mask_bit | length as u8),
+        0..=125 => out.push(mask_bit + length as u8),
         126..=0xffff => {
-            out.push(mask_bit | 126);
+            out.push(mask_bit + 126);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         _ => {
-            out.push(mask_bit | 127);
+            out.push(mask_bit + 127);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }

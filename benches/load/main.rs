@@ -6,7 +6,7 @@
 //! options   what was typed          plan      which scenes that makes
 //! scenes    one file each           pairs     subjects take turns; ratios
 //! subject   who is measured         child     processes, pinned, gone when we are
-//! audience  one subject with all its listeners and talkers
+//! audience  one subject with all its listeners and talkers; desk: what they get
 //! crowd     thousands of clients    oracle    the judge of what they get
 //! floor     the least that a relay can do
 //! results   what was measured       report    tables, JSON, a page
@@ -16,6 +16,7 @@
 mod audience;
 mod child;
 mod crowd;
+mod desk;
 mod failure;
 mod floor;
 mod frame;
@@ -44,7 +45,9 @@ fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
         Some(child::EXEC) => Err(child::exec(std::env::args_os().skip(2))),
         Some(floor::FLOOR) => floor::run(std::env::args_os().skip(2)),
-        _ => measure(&Options::parse()),
+        // `cargo bench` says `--bench`; without a word it is `cargo test --benches`, which is to measure nothing.
+        None => Ok(println!("nothing is measured: cargo bench --bench load does")),
+        Some(_) => measure(&Options::parse()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -154,7 +154,8 @@ fn wanted_peers(options: &Options) -> Result<(Vec<Peer>, Vec<String>), Failure> 
         found.retain(|peer| names.iter().any(|name| name == peer.name()));
         missing.retain(|sentence| names.iter().any(|name| sentence.starts_with(name.as_str())));
         for name in names {
-            let known = found.iter().any(|peer| name == peer.name()) || missing.iter().any(|words| words.starts_with(name));
+            let known =
+                found.iter().any(|peer| name == peer.name()) || missing.iter().any(|words| words.starts_with(name));
             if !known {
                 return Err(Failure::from(format!("--peers: there is no peer {name}")));
             }
@@ -223,12 +224,20 @@ fn of(scene: Scene, options: &Options) -> Vec<Planned> {
     match scene {
         Scene::Fanout => paces(options).into_iter().map(|pace| Planned::Fanout(fanout(options, pace))).collect(),
         Scene::Rooms => {
-            let rooms = counts.rooms.map_or(1_000, |rooms| rooms as usize);
-            vec![Planned::Rooms(Rooms { rooms, members: counts.members as usize, dialect, ids: talk.ids, message_bytes })]
+            let count = counts.rooms.map_or(1_000, |rooms| rooms as usize);
+            vec![Planned::Rooms(Rooms {
+                count,
+                members: counts.members as usize,
+                dialect,
+                ids: talk.ids,
+                message_bytes,
+            })]
         }
         Scene::Hold => {
             let usual = if options.full { 15_000 } else { 10_000 };
-            [Dialect::Plain, Dialect::V1].map(|dialect| Planned::Hold(Hold { connections: clients(usual), dialect })).into()
+            [Dialect::Plain, Dialect::V1]
+                .map(|dialect| Planned::Hold(Hold { connections: clients(usual), dialect }))
+                .into()
         }
         Scene::Churn => vec![Planned::Churn(Churn { at_a_time: clients(64), dialect })],
         Scene::Storm => {

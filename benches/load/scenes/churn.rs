@@ -112,7 +112,8 @@ impl Churn {
         let (mut here, mut gone) = (self.at_a_time, 0_u64);
         let patience = Patience::new("they come and go");
         while here > 0 {
-            crowd.turn(Some(Duration::from_millis(100)), &mut |crowd, client, event| desk.hear(crowd, client, event))?;
+            crowd
+                .turn(Some(Duration::from_millis(100)), &mut |crowd, client, event| desk.hear(crowd, client, event))?;
             patience.check()?;
             let again = crowd.now() < end;
             for client in desk.over.drain(..) {

@@ -1,11 +1,11 @@
 //! Few send, all receive: what a broadcast costs, and how long it takes.
 
-use crate::audience::{Audience, Seating};
+use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::pairs::{alternate, figure, ratios};
 use crate::plan::Setting;
-use crate::results::{Measure, Parameter, Round, SceneResult, SceneKind, Value};
+use crate::results::{Measure, Parameter, Round, SceneKind, SceneResult, Value};
 
 use super::{RATIOS, audiences, dialect, number, results, titled};
 
@@ -68,7 +68,7 @@ impl Fanout {
 
     /// Runs it.
     pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
-        let mut audiences = audiences(setting, &self.seating(), &setting.peers)?;
+        let mut audiences = audiences(setting, &self.layout(), &setting.peers)?;
         let rate = self.rate(setting, &mut audiences)?;
         let round = |audience: &mut Audience| match (self.pace, rate) {
             (Pace::InFlight(window), _) => audience.closed_loop(window, setting.round),
@@ -95,8 +95,8 @@ impl Fanout {
         })
     }
 
-    fn seating(&self) -> Seating {
-        Seating {
+    fn layout(&self) -> Layout {
+        Layout {
             receivers: self.receivers,
             talkers: self.senders,
             rooms: self.rooms,

@@ -71,12 +71,16 @@ impl Hold {
         for step in 1..=STEPS {
             let wanted = self.connections * step / STEPS;
             let more = wanted - crowd.len();
-            crowd.connect_all(more, |_| request.clone(), |crowd, client, event| {
-                if v1 && matches!(event, Event::Opened) {
-                    crowd.send(client, br#"{"type":"hello","rooms":[{"room":"bench-0"}]}"#)?;
-                }
-                hear(&mut welcomed, event)
-            })?;
+            crowd.connect_all(
+                more,
+                |_| request.clone(),
+                |crowd, client, event| {
+                    if v1 && matches!(event, Event::Opened) {
+                        crowd.send(client, br#"{"type":"hello","rooms":[{"room":"bench-0"}]}"#)?;
+                    }
+                    hear(&mut welcomed, event)
+                },
+            )?;
             let patience = Patience::new("all are welcomed");
             while subject.is_chinwag && welcomed < wanted {
                 crowd.turn(Some(PING), &mut |_, _, event| hear(&mut welcomed, event))?;

@@ -8,13 +8,16 @@ pub(crate) mod rooms;
 pub(crate) mod slow;
 pub(crate) mod storm;
 
-use crate::audience::{Audience, Seating};
+use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::peers::Peer;
 use crate::plan::Setting;
 use crate::results::{Measure, Parameter, Round, SubjectResult, Value};
 use crate::subject::Subject;
+
+/// Files that are no clients' sockets: pipes, polls, standard streams.
+const FILES_OF_OURS: usize = 64;
 
 /// The server: an own one, or the one that runs already.
 pub(crate) fn server(setting: &Setting, flags: &[&str]) -> Result<Subject, Failure> {
@@ -25,9 +28,17 @@ pub(crate) fn server(setting: &Setting, flags: &[&str]) -> Result<Subject, Failu
     Subject::chinwag(setting.server_core, &flags.collect::<Vec<_>>())
 }
 
-/// The server's audience, that of the floor whose frames are as long as the server's, and those of `peers`.
-fn audiences(setting: &Setting, seating: &Seating, peers: &[Peer]) -> Result<Vec<Audience>, Failure> {
-    let mut first = Audience::gather(server(setting, &[])?, seating.clone())?;
+/// The server's audience, that of the floor whose frames are as long as the server's, and those of as many `peers`
+/// as this process may have sockets for.
+fn audiences(setting: &Setting, layout: &Layout, peers: &[Peer]) -> Result<Vec<Audience>, Failure> {
+    // All sockets of all audiences are this process'.
+    let subjects = 1 + usize::from(setting.floor);
+    let files = rlimit::Resource::NOFILE.get_soft()? as usize;
+    let spare = (files.saturating_sub(FILES_OF_OURS) / layout.receivers).checked_sub(subjects);
+    let spare = spare.ok_or_else(|| {
+        Failure::from(format!("{subjects} times {} clients are more than {files} open files", layout.receivers))
+    })?;
+    let mut first = Audience::gather(server(setting, &[])?, layout.clone())?;
     // One line, to see how long its frame is.
     first.measured(|audience| {
         audience.say(0, audience.crowd.now());
@@ -37,10 +48,10 @@ fn audiences(setting: &Setting, seating: &Seating, peers: &[Peer]) -> Result<Vec
     let mut all = vec![first];
     if setting.floor {
         let floor = Subject::floor(setting.server_core, frame_bytes, 0)?;
-        all.push(Audience::gather(floor, seating.clone())?);
+        all.push(Audience::gather(floor, layout.clone())?);
     }
-    for peer in peers {
-        all.push(Audience::gather(peer.start(setting.server_core)?, seating.clone())?);
+    for peer in peers.iter().take(spare) {
+        all.push(Audience::gather(peer.start(setting.server_core)?, layout.clone())?);
     }
     Ok(all)
 }

@@ -1,6 +1,6 @@
 //! Many small rooms in which everyone talks: what a message costs where there is hardly anything to share.
 
-use crate::audience::{Audience, Seating};
+use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::pairs::{alternate, ratios};
@@ -13,7 +13,7 @@ use super::{audiences, dialect, number, results, titled};
 #[derive(Clone, Debug)]
 pub(crate) struct Rooms {
     /// How many rooms.
-    pub(crate) rooms: usize,
+    pub(crate) count: usize,
     /// Members of each.
     pub(crate) members: usize,
     /// How the clients talk.
@@ -32,17 +32,17 @@ impl Rooms {
 
     /// Runs it.
     pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
-        let seating = Seating {
-            receivers: self.rooms * self.members,
+        let layout = Layout {
+            receivers: self.count * self.members,
             talkers: self.members,
-            rooms: self.rooms,
+            rooms: self.count,
             members: Some(self.members),
             dialect: self.dialect,
             ids: self.ids,
             message_bytes: self.message_bytes,
             laggards: 0,
         };
-        let mut audiences = audiences(setting, &seating, &[])?;
+        let mut audiences = audiences(setting, &layout, &[])?;
         for audience in &mut audiences {
             audience.each_room(setting.round)?;
             audience.forget();
@@ -53,14 +53,13 @@ impl Rooms {
         })?;
         audiences.iter().try_for_each(Audience::finish)?;
         let subjects = results(&mut audiences, rounds);
-        let measures =
-            [Measure::CpuPerMessage, Measure::DeliveriesPerSecond, Measure::LatencyP50, Measure::LatencyP99];
+        let measures = [Measure::CpuPerMessage, Measure::DeliveriesPerSecond, Measure::LatencyP50, Measure::LatencyP99];
         let ratios = ratios(&subjects, &measures);
         Ok(SceneResult {
             kind: SceneKind::Rooms,
             title: self.title(),
             parameters: vec![
-                number("rooms", self.rooms),
+                number("rooms", self.count),
                 number("members", self.members),
                 number("message_bytes", self.message_bytes),
                 dialect(self.dialect, self.ids),

@@ -1,7 +1,7 @@
 //! Some read at a tenth of the rate and stay, some never read: what the others notice of it, and what memory it costs. The
 //! floor is the same server without them.
 
-use crate::audience::{Audience, Seating};
+use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::pairs::{alternate, ratios};
@@ -40,7 +40,7 @@ impl Slow {
     /// Runs it.
     pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
         let quick = self.receivers.saturating_sub(self.lagging + self.stuck).max(1);
-        let seating = |receivers: usize| Seating {
+        let layout = |receivers: usize| Layout {
             receivers,
             talkers: 1,
             rooms: 1,
@@ -50,9 +50,10 @@ impl Slow {
             message_bytes: self.message_bytes,
             laggards: receivers - quick,
         };
-        let mut without = Audience::gather(server(setting, &[])?, seating(quick))?;
+        let mut without = Audience::gather(server(setting, &[])?, layout(quick))?;
         "without them".clone_into(&mut without.subject.name);
-        let mut all = vec![Audience::gather(server(setting, &[])?, seating(quick + self.lagging + self.stuck))?, without];
+        let mut all =
+            vec![Audience::gather(server(setting, &[])?, layout(quick + self.lagging + self.stuck))?, without];
         for client in quick..quick + self.lagging + self.stuck {
             all[0].crowd.set_receive_buffer(client, RECEIVE_BUFFER_BYTES)?;
         }

@@ -93,12 +93,16 @@ impl Storm {
         let mut crowd = Crowd::new(subject.address)?;
         let mut desk = Desk { sessions: vec![String::new(); self.clients + 1], ..Desk::default() };
         let request = handshake("/", Some("chinwag.v1"));
-        crowd.connect_all(self.clients + 1, |_| request.clone(), |crowd, client, event| {
-            if matches!(event, Event::Opened) {
-                crowd.send(client, br#"{"type":"hello","rooms":[{"room":"bench-0"}]}"#)?;
-            }
-            desk.hear(client, event)
-        })?;
+        crowd.connect_all(
+            self.clients + 1,
+            |_| request.clone(),
+            |crowd, client, event| {
+                if matches!(event, Event::Opened) {
+                    crowd.send(client, br#"{"type":"hello","rooms":[{"room":"bench-0"}]}"#)?;
+                }
+                desk.hear(client, event)
+            },
+        )?;
         let mut storming = Storming { crowd, desk, message: vec![b'x'; self.message_bytes] };
         storming.until("all are in the room", |desk| desk.joined > self.clients)?;
         let oracle = &mut storming.desk.oracle;
