@@ -82,6 +82,10 @@ fn a_hole_is_found_whether_others_got_the_line_or_not() {
     assert!(matches!(scene.hear_all(0, [&frames[0], &frames[2]]), Err(Violation::Skipped(_))), "nobody got it");
 
     let mut scene = Scene::new();
+    let frames: Frames = scene.say_all(&[0, 0, 0]).iter().map(|frame| frame.replace("seq", "sequel")).collect();
+    assert!(matches!(scene.hear_all(0, [&frames[0], &frames[2]]), Err(Violation::Skipped(_))), "and there is no seq");
+
+    let mut scene = Scene::new();
     let frames = scene.say_all(&[0, 1, 0]);
     let hole = scene.hear_all(0, [&frames[0], &frames[2]]);
     assert!(matches!(hole, Err(Violation::Skipped(_))), "it was another's line: only seq tells");
@@ -108,6 +112,10 @@ fn a_swap_is_found_within_a_room() {
         assert_eq!(scene.hear_all(0, &frames), Ok(()));
         assert!(matches!(scene.hear(1, &frames[1]), Err(Violation::Skipped(_))), "talkers {swapped:?}");
     }
+    let mut scene = Scene::new();
+    let frames = scene.say_all(&[0, 1]);
+    assert_eq!(scene.hear_all(0, [&frames[0]]), Ok(()));
+    assert!(matches!(scene.hear(1, &frames[1]), Err(Violation::Skipped(_))), "nobody got the second one so far");
 }
 
 #[test]
