@@ -147,13 +147,15 @@ impl Audience {
                 oracle.add_stream();
             }
         }
-        for room in 0..rooms {
-            let clients = members.map_or(0..talkers, |members| room * members..room * members + talkers);
-            for client in clients {
-                let stream = if per_talker { oracle.add_stream() } else { room % streams };
-                self.voices.push(Voice { client, room });
-                oracle.add_talker(stream);
-            }
+        self.voices = match members {
+            Some(members) => (0..rooms * talkers)
+                .map(|voice| Voice { client: voice / talkers * members + voice % talkers, room: voice / talkers })
+                .collect(),
+            None => interleaved(talkers, rooms),
+        };
+        for voice in &self.voices {
+            let stream = if per_talker { oracle.add_stream() } else { voice.room % streams };
+            oracle.add_talker(stream);
         }
         let all: Vec<usize> = (0..if per_talker { self.voices.len() } else { streams }).collect();
         for client in 0..receivers {
@@ -274,7 +276,7 @@ impl Audience {
     ) -> Result<(), Failure> {
         let mut end = self.crowd.now() + length.as_nanos() as u64;
         let before = self.desk.oracle.said();
-        let patience = Patience::new("lines arrive");
+        let mut patience = Patience::new("lines arrive");
         loop {
             let now = self.crowd.now();
             while now < end && self.in_flight < window {
@@ -285,9 +287,7 @@ impl Audience {
                 return Ok(());
             }
             self.turn(IDLE)?;
-            if self.settle() == 0 {
-                patience.check()?;
-            }
+            patience.go_on(self.settle() > 0)?;
             self.desk.completed.clear();
             if !go_on(self, self.desk.oracle.said() - before)? {
                 end = 0;
@@ -321,12 +321,10 @@ impl Audience {
             for room in 0..audience.layout.rooms {
                 audience.say(room * each, now);
             }
-            let patience = Patience::new("lines arrive");
+            let mut patience = Patience::new("lines arrive");
             loop {
                 audience.turn(IDLE)?;
-                if audience.settle() == 0 {
-                    patience.check()?;
-                }
+                patience.go_on(audience.settle() > 0)?;
                 let now = audience.crowd.now();
                 let completed = std::mem::take(&mut audience.desk.completed);
                 for &voice in completed.iter().filter(|_| now < end) {
@@ -349,7 +347,7 @@ impl Audience {
             let begin = audience.crowd.now();
             let end = begin + length.as_nanos() as u64;
             let due = |number: u32| begin + Duration::from_secs_f64(f64::from(number) / rate).as_nanos() as u64;
-            let patience = Patience::new("lines arrive");
+            let mut patience = Patience::new("lines arrive");
             let mut said = 0;
             loop {
                 let now = audience.crowd.now();
@@ -364,9 +362,7 @@ impl Audience {
                 }
                 let wait = if more { Duration::from_nanos(due(said).saturating_sub(now)) } else { IDLE };
                 audience.turn(wait.saturating_sub(SPIN).min(IDLE))?;
-                if audience.settle() == 0 {
-                    patience.check()?;
-                }
+                patience.go_on(audience.settle() > 0)?;
                 audience.desk.completed.clear();
             }
         })
@@ -417,6 +413,14 @@ impl Audience {
         let judged = self.desk.oracle.finish();
         judged.map_err(|violation| Failure::Violation(violation.to_string()).at(&self.subject.name))
     }
+}
+
+/// Every talker in every room, so that those who follow each other are of different talkers and different rooms.
+fn interleaved(talkers: usize, rooms: usize) -> Vec<Voice> {
+    // Both counts go round together until they meet; then the rooms are shifted by one.
+    let meet = (1..=rooms).map(|times| times * talkers).find(|lines| lines % rooms == 0).unwrap_or(talkers);
+    let voice = |line: usize| Voice { client: line % talkers, room: (line + line / meet) % rooms };
+    (0..talkers * rooms).map(voice).collect()
 }
 
 /// The name of a room of ours.

@@ -422,6 +422,14 @@ impl Patience {
         Self { until: Instant::now() + PATIENCE, what }
     }
 
+    /// Begins anew after progress, else fails when it is over.
+    pub(crate) fn go_on(&mut self, progress: bool) -> Result<(), Failure> {
+        if progress {
+            *self = Self::new(self.what);
+        }
+        self.check()
+    }
+
     /// Fails when it is over.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if Instant::now() < self.until {

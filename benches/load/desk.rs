@@ -29,6 +29,8 @@ pub(crate) struct Desk {
     pub(crate) seated: bool,
     /// Whether those who are not prompt may be sent away.
     pub(crate) may_end: bool,
+    /// How many of them were.
+    pub(crate) sent_away: usize,
 }
 
 impl Desk {
@@ -56,6 +58,7 @@ impl Desk {
             Event::Message(payload) => self.hear_other(client, payload),
             Event::Opened | Event::Ping => Ok(()),
             Event::Over(_) if self.may_end && client >= self.prompt => {
+                self.sent_away += 1;
                 self.oracle.remove_reader(client);
                 Ok(())
             }

@@ -46,7 +46,10 @@ fn main() -> ExitCode {
         Some(child::EXEC) => Err(child::exec(std::env::args_os().skip(2))),
         Some(floor::FLOOR) => floor::run(std::env::args_os().skip(2)),
         // `cargo bench` says `--bench`; without a word it is `cargo test --benches`, which is to measure nothing.
-        None => Ok(println!("nothing is measured: cargo bench --bench load does")),
+        None => {
+            println!("nothing is measured: cargo bench --bench load does");
+            Ok(())
+        }
         Some(_) => measure(&Options::parse()),
     };
     match result {

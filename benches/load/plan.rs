@@ -244,15 +244,16 @@ fn of(scene: Scene, options: &Options) -> Vec<Planned> {
             vec![Planned::Storm(Storm { clients: clients(2_000), missed: counts.missed as usize, message_bytes })]
         }
         Scene::Slow => {
-            let slow = |lagging: u32, stuck: u32| {
+            let slow = |lagging: u32, stuck: u32, message_bytes: usize| {
                 let in_flight = talk.in_flight.first().map_or(16, |&count| count as usize);
                 let (receivers, lagging, stuck) = (counts.receivers as usize, lagging as usize, stuck as usize);
                 Planned::Slow(Slow { receivers, lagging, stuck, in_flight, message_bytes })
             };
             if counts.stuck > 0 {
-                vec![slow(counts.lagging, counts.stuck)]
+                vec![slow(counts.lagging, counts.stuck, message_bytes)]
             } else {
-                vec![slow(counts.lagging, 0), slow(0, counts.lagging)]
+                // Long ones, so that the limit on what waits for a reader is reached, which the kernel's buffers hide.
+                vec![slow(counts.lagging, 0, message_bytes), slow(0, counts.lagging, (20 * message_bytes).min(60_000))]
             }
         }
         Scene::Join => vec![Planned::Join(Join { clients: clients(1_000), dialect })],

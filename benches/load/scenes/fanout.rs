@@ -68,7 +68,9 @@ impl Fanout {
 
     /// Runs it.
     pub(crate) fn run(&self, setting: &Setting) -> Result<SceneResult, Failure> {
-        let mut audiences = audiences(setting, &self.layout(), &setting.peers)?;
+        // At half of what the slowest peer can do nobody would have anything to do.
+        let peers = if self.pace == Pace::Half { &[] } else { &setting.peers[..] };
+        let mut audiences = audiences(setting, &self.layout(), peers)?;
         let rate = self.rate(setting, &mut audiences)?;
         let round = |audience: &mut Audience| match (self.pace, rate) {
             (Pace::InFlight(window), _) => audience.closed_loop(window, setting.round),

@@ -78,6 +78,7 @@ impl Slow {
         // Those who never read are read now: what they have until they were closed has to be right, too.
         all[0].read_rest()?;
         all.iter().try_for_each(Audience::finish)?;
+        let sent_away = all[0].desk.sent_away;
         let subjects = results(&mut all, rounds);
         let ratios = ratios(&subjects, &RATIOS);
         Ok(SceneResult {
@@ -88,6 +89,7 @@ impl Slow {
                 number("receivers", self.receivers),
                 number("lagging", self.lagging),
                 number("stuck", self.stuck),
+                number("sent_away", sent_away),
                 number("message_bytes", self.message_bytes),
             ],
             subjects,
