@@ -44,7 +44,7 @@ pub(crate) struct Layout {
     pub(crate) ids: bool,
     /// Bytes of each message.
     pub(crate) message_bytes: usize,
-    /// So many of the last receivers are not waited for, and read only what they are allowed.
+    /// So many of the last receivers have a narrow link, are not waited for, and read only what they are allowed.
     pub(crate) laggards: usize,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Audience {
     pub(crate) subject: Subject,
     pub(crate) crowd: Crowd,
     pub(crate) desk: Desk,
-    /// Of all rounds.
+    /// Of all rounds that count.
     pub(crate) latencies: Latencies,
     layout: Layout,
     voices: Vec<Voice>,
@@ -76,7 +76,8 @@ pub(crate) struct Audience {
 impl Audience {
     /// Connects everybody, and waits until all are where they belong.
     pub(crate) fn gather(subject: Subject, layout: Layout) -> Result<Self, Failure> {
-        let crowd = Crowd::new(subject.address)?;
+        let mut crowd = Crowd::new(subject.address)?;
+        crowd.narrow(layout.receivers - layout.laggards);
         let mut audience = Self {
             crowd,
             desk: Desk::default(),
@@ -226,9 +227,9 @@ impl Audience {
         Ok(())
     }
 
-    /// Forgets the latencies of the rounds so far.
-    pub(crate) fn forget(&mut self) {
-        self.latencies = Latencies::default();
+    /// The last round counts: its latencies belong to the result.
+    pub(crate) fn keep_latencies(&mut self) {
+        self.desk.latencies.pour_into(&mut self.latencies);
     }
 
     /// Keeps `window` messages on their way for `length`, then waits for the last. Voices take turns.
@@ -377,6 +378,7 @@ impl Audience {
     fn measure(&mut self, run: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<Round, Failure> {
         // What other rounds left to do is done: Pings that came meanwhile are answered.
         self.turn(Duration::ZERO)?;
+        self.desk.latencies.clear();
         let (deliveries, said) = (self.desk.deliveries, self.desk.oracle.said());
         let (cpu, begin) = (kernel::cpu_ns(&self.subject.processes)?, self.crowd.now());
         run(self)?;
@@ -399,7 +401,6 @@ impl Audience {
         figures.extend(self.desk.latencies.figures());
         figures.push(of(Measure::UserBytes, memory.user_bytes as f64));
         figures.push(of(Measure::ResidentBytes, memory.resident_bytes as f64));
-        self.desk.latencies.pour_into(&mut self.latencies);
         Ok(Round { wall_s, cpu_s, deliveries, figures })
     }
 

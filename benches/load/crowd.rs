@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failure::Failure;
 use crate::frame;
@@ -19,6 +20,12 @@ const KNOCKING_MAX: usize = 500;
 
 /// What one `recv` brings at most. Longer frames are put together.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What an Ethernet's frame has room for.
+const NARROW_SEGMENT_BYTES: u32 = 1_460;
+
+/// Some segments: what the kernel keeps for one who does not read.
+const NARROW_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -84,6 +91,8 @@ pub(crate) struct Crowd {
     /// When the last `recv` came back, in ns since `start`.
     read_at: u64,
     open: usize,
+    /// Clients from this number on have a narrow link: see [`narrow`](Crowd::narrow).
+    narrow_from: usize,
 }
 
 impl Crowd {
@@ -99,12 +108,19 @@ impl Crowd {
             start: Instant::now(),
             read_at: 0,
             open: 0,
+            narrow_from: usize::MAX,
         })
     }
 
     /// Time since the crowd began, in ns.
     pub(crate) fn now(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
+    }
+
+    /// Clients from this number on connect with segments as on an Ethernet and a small receive buffer. On the loopback a
+    /// segment has 64 KiB, and the kernel would keep megabytes for each who does not read, before the server notices.
+    pub(crate) fn narrow(&mut self, from: usize) {
+        self.narrow_from = from;
     }
 
     /// When what is being handed on was read, in ns since the crowd began.
@@ -146,7 +162,9 @@ impl Crowd {
     /// Connects one again that is over, under its old number.
     pub(crate) fn reconnect(&mut self, number: usize, request: &[u8]) -> Result<(), Failure> {
         let words = |error| Failure::from(format!("cannot connect to {}: {error}", self.address));
-        let mut socket = TcpStream::connect(self.address).map_err(words)?;
+        let narrow = number >= self.narrow_from;
+        let connected = if narrow { connect_narrow(self.address) } else { TcpStream::connect(self.address) };
+        let mut socket = connected.map_err(words)?;
         self.poll.registry().register(&mut socket, Token(number), Interest::READABLE | Interest::WRITABLE)?;
         let client = &mut self.clients[number];
         client.socket = Some(socket);
@@ -239,12 +257,6 @@ impl Crowd {
     ) -> Result<(), Failure> {
         self.clients[number].allowance = bytes;
         if self.clients[number].readable { self.read(number, &mut hear) } else { Ok(()) }
-    }
-
-    /// Sets how much of what comes the kernel keeps for a client that does not read.
-    pub(crate) fn set_receive_buffer(&self, number: usize, bytes: usize) -> io::Result<()> {
-        let Some(socket) = &self.clients[number].socket else { return Ok(()) };
-        socket2::SockRef::from(socket).set_recv_buffer_size(bytes)
     }
 
     /// Waits for events, for `timeout` at most, and hands on what came.
@@ -393,6 +405,18 @@ impl Crowd {
         client.readable = false;
         client.partial = Vec::new();
         client.unsent = Vec::new();
+    }
+}
+
+/// Begins to connect; see [`Crowd::narrow`].
+fn connect_narrow(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_mss(NARROW_SEGMENT_BYTES)?;
+    socket.set_recv_buffer_size(NARROW_BUFFER_BYTES)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 

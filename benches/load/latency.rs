@@ -44,6 +44,12 @@ impl Latencies {
         }
     }
 
+    /// Begins anew.
+    pub(crate) fn clear(&mut self) {
+        self.histogram.reset();
+        self.count = 0;
+    }
+
     /// Begins anew, and adds what was noted to `all`.
     pub(crate) fn pour_into(&mut self, all: &mut Self) {
         self.settle();

@@ -138,8 +138,8 @@ pub(crate) struct Who {
     /// Alternating rounds of each; ratios are of those side by side [default: 7; storm 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) pairs: Option<u32>,
-    /// How long a round is, in ms
-    #[arg(long, value_name = "MS", default_value_t = 400, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    /// How long a round is, in ms; whoever waits for its turn meanwhile must not fall silent
+    #[arg(long, value_name = "MS", default_value_t = 400, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub(crate) round_ms: u32,
     /// Do without the floor
     #[arg(long)]

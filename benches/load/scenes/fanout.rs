@@ -3,11 +3,11 @@
 use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
-use crate::pairs::{alternate, figure, ratios};
+use crate::pairs::{figure, ratios};
 use crate::plan::Setting;
 use crate::results::{Measure, Parameter, Round, SceneKind, SceneResult, Value};
 
-use super::{RATIOS, audiences, dialect, number, results, titled};
+use super::{RATIOS, audiences, dialect, number, results, take_turns, titled};
 
 /// So many on their way keep a server busy: what it can do.
 const SATURATING: usize = 256;
@@ -72,18 +72,9 @@ impl Fanout {
         let peers = if self.pace == Pace::Half { &[] } else { &setting.peers[..] };
         let mut audiences = audiences(setting, &self.layout(), peers)?;
         let rate = self.rate(setting, &mut audiences)?;
-        let round = |audience: &mut Audience| match (self.pace, rate) {
-            (Pace::InFlight(window), _) => audience.closed_loop(window, setting.round),
-            (_, rate) => audience.open_loop(rate, setting.round),
-        };
-        // The first rounds fill buffers and caches, and are not counted.
-        for audience in &mut audiences {
-            round(audience)?;
-            audience.forget();
-        }
-        let rounds = alternate(&mut audiences, setting.pairs, |audience| {
-            setting.progress.inc(1);
-            round(audience)
+        let rounds = take_turns(setting, &mut audiences, |audience, length| match self.pace {
+            Pace::InFlight(window) => audience.closed_loop(window, length),
+            Pace::Rate(_) | Pace::Half => audience.open_loop(rate, length),
         })?;
         audiences.iter().try_for_each(Audience::finish)?;
         let subjects = results(&mut audiences, rounds);

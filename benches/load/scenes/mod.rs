@@ -8,9 +8,12 @@ pub(crate) mod rooms;
 pub(crate) mod slow;
 pub(crate) mod storm;
 
+use std::time::Duration;
+
 use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
+use crate::pairs::alternate;
 use crate::peers::Peer;
 use crate::plan::Setting;
 use crate::results::{Measure, Parameter, Round, SubjectResult, Value};
@@ -54,6 +57,26 @@ fn audiences(setting: &Setting, layout: &Layout, peers: &[Peer]) -> Result<Vec<A
         all.push(Audience::gather(peer.start(setting.server_core)?, layout.clone())?);
     }
     Ok(all)
+}
+
+/// Lets all take turns. What comes first after a switch is not counted: TCP acknowledges each segment at once for a while after a
+/// connection was idle (some 16 of them), and a steady stream is what is to be measured.
+fn take_turns(
+    setting: &Setting,
+    audiences: &mut [Audience],
+    mut round: impl FnMut(&mut Audience, Duration) -> Result<Round, Failure>,
+) -> Result<Vec<Vec<Round>>, Failure> {
+    // The very first rounds also fill buffers.
+    for audience in &mut *audiences {
+        round(audience, setting.round)?;
+    }
+    alternate(audiences, setting.pairs, |audience| {
+        setting.progress.inc(1);
+        round(audience, setting.round / 2)?;
+        let counted = round(audience, setting.round)?;
+        audience.keep_latencies();
+        Ok(counted)
+    })
 }
 
 /// What audiences have measured.

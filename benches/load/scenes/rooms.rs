@@ -3,11 +3,11 @@
 use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
-use crate::pairs::{alternate, ratios};
+use crate::pairs::ratios;
 use crate::plan::Setting;
 use crate::results::{Measure, SceneKind, SceneResult};
 
-use super::{audiences, dialect, number, results, titled};
+use super::{audiences, dialect, number, results, take_turns, titled};
 
 /// One line is on its way in each room, by its members in turns.
 #[derive(Clone, Debug)]
@@ -43,14 +43,7 @@ impl Rooms {
             laggards: 0,
         };
         let mut audiences = audiences(setting, &layout, &[])?;
-        for audience in &mut audiences {
-            audience.each_room(setting.round)?;
-            audience.forget();
-        }
-        let rounds = alternate(&mut audiences, setting.pairs, |audience| {
-            setting.progress.inc(1);
-            audience.each_room(setting.round)
-        })?;
+        let rounds = take_turns(setting, &mut audiences, Audience::each_room)?;
         audiences.iter().try_for_each(Audience::finish)?;
         let subjects = results(&mut audiences, rounds);
         let measures = [Measure::CpuPerMessage, Measure::DeliveriesPerSecond, Measure::LatencyP50, Measure::LatencyP99];

@@ -4,14 +4,11 @@
 use crate::audience::{Audience, Layout};
 use crate::failure::Failure;
 use crate::options::Dialect;
-use crate::pairs::{alternate, ratios};
+use crate::pairs::ratios;
 use crate::plan::Setting;
 use crate::results::{SceneKind, SceneResult};
 
-use super::{RATIOS, number, results, server};
-
-/// What the kernel keeps for one who does not read: little, so that the rest is the server's.
-const RECEIVE_BUFFER_BYTES: usize = 4_096;
+use super::{RATIOS, number, results, server, take_turns};
 
 /// What may wait for one who reads slowly, in bytes: below the server's limit of 1 MiB, so that it stays.
 const BEHIND_BYTES_MAX: u64 = 700_000;
@@ -54,26 +51,15 @@ impl Slow {
         "without them".clone_into(&mut without.subject.name);
         let mut all =
             vec![Audience::gather(server(setting, &[])?, layout(quick + self.lagging + self.stuck))?, without];
-        for client in quick..quick + self.lagging + self.stuck {
-            all[0].crowd.set_receive_buffer(client, RECEIVE_BUFFER_BYTES)?;
-        }
         let lagging = quick..quick + self.lagging;
         let stuck = quick + self.lagging..quick + self.lagging + self.stuck;
         for client in stuck {
             all[0].allow(client, 0)?;
         }
         all[0].desk.may_end = self.stuck > 0;
-        let round = |audience: &mut Audience| {
+        let rounds = take_turns(setting, &mut all, |audience, length| {
             let lagging = if audience.crowd.len() > quick { lagging.clone() } else { 0..0 };
-            audience.closed_loop_with_laggards(self.in_flight, setting.round, lagging, BEHIND_BYTES_MAX)
-        };
-        for audience in &mut all {
-            round(audience)?;
-            audience.forget();
-        }
-        let rounds = alternate(&mut all, setting.pairs, |audience| {
-            setting.progress.inc(1);
-            round(audience)
+            audience.closed_loop_with_laggards(self.in_flight, length, lagging, BEHIND_BYTES_MAX)
         })?;
         // Those who never read are read now: what they have until they were closed has to be right, too.
         all[0].read_rest()?;
