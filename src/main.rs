@@ -11,6 +11,11 @@ use chinwag::config::Config;
 use chinwag::engine::{Outcome, Server};
 use chinwag::logging;
 
+/// What a rush took goes back to the system within seconds after it: the C library's allocator keeps more than half of it (see
+/// docs/ARCHITECTURE.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let config = match Config::from_args(std::env::args_os()) {
         Ok(config) => config,

@@ -83,7 +83,7 @@ impl Chat {
             Span::After(seq) => ((seq.saturating_add(1), u64::MAX), false),
         };
         let part = Part { seqs, newest_first, lines_max: limit, bytes_max: HISTORY_BYTES_MAX };
-        self.users[asker.user].waiting = Some(Waiting::Answer);
+        self.users[asker.user].waiting = Some(Box::new(Waiting::Answer));
         let visit = self.users[asker.user].visit;
         let why = Pending::History { user: asker.user, visit, room: key, span, reference: asker.reference };
         self.fetch(asker.user, key, part, why, effects);
@@ -146,7 +146,7 @@ impl Chat {
         };
         let user = &mut self.users[asker.user];
         if user.outstanding > 0 {
-            user.waiting = Some(Waiting::Rename { name, reference: asker.reference });
+            user.waiting = Some(Box::new(Waiting::Rename { name, reference: asker.reference }));
             return;
         }
         self.rename_now(asker.user, asker.conn, name, asker.reference, effects);

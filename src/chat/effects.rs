@@ -11,6 +11,7 @@ use super::command::{Command, ErrorCode};
 use super::ids::{ConnId, Millis, RoomKey, Ticket, UserId};
 use super::message::{Draft, Line, Message};
 use super::names::RoomName;
+use super::slack;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -254,9 +255,6 @@ impl CloseReason {
     }
 }
 
-/// A list of readers that grew past this for one turn is given back after it.
-const READERS_KEPT: usize = 1 << 16;
-
 /// What should be done: filled by [`Chat::handle`](super::Chat::handle), emptied by the engine.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -316,9 +314,11 @@ impl Effects {
         self.turn += 1;
         self.deliveries.clear();
         self.readers.clear();
-        self.readers.shrink_to(READERS_KEPT);
         self.closes.clear();
         self.watches.clear();
+        slack::trim(&mut self.requests);
+        slack::trim(&mut self.deliveries);
+        slack::trim(&mut self.readers);
     }
 
     /// Whether there is nothing to be done.

@@ -13,6 +13,7 @@ use super::joining::{Begin, ROOM_INVALID};
 use super::message::{Message, Welcome};
 use super::names::{ME, RoomName};
 use super::session::{Proof, SESSION_MS};
+use super::slack;
 use super::users::{Dialect, Reader, User, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
@@ -61,15 +62,17 @@ impl Absent {
         self.away -= 1;
         self.away_rooms -= user.rooms.len();
         if self.away == 0 {
-            self.graces_due = VecDeque::new();
+            self.graces_due.clear();
+            slack::trim_queue(&mut self.graces_due);
         }
     }
 
     fn remove_stranger(&mut self, conn: ConnId) -> Option<[u8; 16]> {
         let secret = self.strangers.remove(&conn)?;
+        slack::trim_table(&mut self.strangers);
         if self.strangers.is_empty() {
-            self.hellos_due = VecDeque::new();
-            self.strangers = HashMap::new();
+            self.hellos_due.clear();
+            slack::trim_queue(&mut self.hellos_due);
         }
         Some(secret)
     }
@@ -183,7 +186,7 @@ impl Chat {
             reference,
             owed,
         };
-        self.users[user].waiting = Some(Waiting::Greeting(Box::new(greeting)));
+        self.users[user].waiting = Some(Box::new(Waiting::Greeting(greeting)));
         self.settle(now, user, effects);
     }
 
@@ -216,8 +219,8 @@ impl Chat {
             membership.reader = Reader::Away;
             room.part_audience();
         }
-        self.users[user].arrivals.clear();
-        let waiting = self.users[user].waiting.take();
+        self.users[user].set_arrivals(VecDeque::new());
+        let waiting = self.users[user].waiting.take().map(|waiting| *waiting);
         if let Some(Waiting::Load { room, .. }) = waiting {
             self.rooms[room].stop_waiting(user);
         }
@@ -278,7 +281,7 @@ impl Chat {
         for room in leaving {
             self.exit(now, user, room, effects);
         }
-        self.users[user].arrivals = arrivals;
+        self.users[user].set_arrivals(arrivals);
         self.arrive_next(now, user, effects);
     }
 

@@ -34,6 +34,12 @@ pub struct UserId(pub [u8; 10]);
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 impl UserId {
+    /// Its first bits, which are as good as a hash: ids are the server's own random bits, and nobody can choose one.
+    pub fn hash_bits(self) -> u64 {
+        let [start @ .., _, _] = self.0;
+        u64::from_le_bytes(start)
+    }
+
     /// The text form: `u` and 16 characters of `a`–`z`, `2`–`7`.
     pub fn text(self) -> UserText {
         let mut bits: u128 = 0;

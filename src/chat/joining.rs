@@ -3,6 +3,7 @@
 //! Whoever comes waits until the room is loaded; with a position, also until the store has said whether the position is
 //! good. What a reader then has to catch up with is `catching_up`'s.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -120,11 +121,13 @@ impl Chat {
     /// Lets a user who said `hello` into the rooms that are left, until one must be waited for.
     pub(super) fn arrive_next(&mut self, now: Now, user: UserKey, effects: &mut Effects) {
         while self.users[user].waiting.is_none()
-            && let Some((room, begin)) = self.users[user].arrivals.pop_front()
+            && let Some((room, begin)) = self.users[user].next_arrival()
         {
             self.go(now, user, room, Join::Asked { begin, hello: true, reference: None }, effects);
         }
         if self.users[user].waiting.is_none() {
+            // Where all have arrived, no room is needed for more.
+            self.users[user].set_arrivals(VecDeque::new());
             self.users[user].quiet = false;
         }
     }
@@ -143,7 +146,7 @@ impl Chat {
             self.arrive(now, user, room, join, effects);
         } else {
             self.rooms[room].waiters.push(user);
-            self.users[user].waiting = Some(Waiting::Load { room, join });
+            self.users[user].waiting = Some(Box::new(Waiting::Load { room, join }));
         }
     }
 
@@ -159,7 +162,7 @@ impl Chat {
         here.epoch = Some(epoch);
         here.newest = newest;
         for user in mem::take(&mut here.waiters) {
-            match self.users[user].waiting.take() {
+            match self.users[user].waiting.take().map(|waiting| *waiting) {
                 Some(Waiting::Load { join, .. }) => self.arrive(now, user, room, join, effects),
                 other => panic!("{user:?} waits for a room with {other:?}"),
             }
@@ -175,14 +178,14 @@ impl Chat {
         let mut owner = None;
         for user in here.waiters.drain(..) {
             let conn = self.users[user].conn.expect("whoever lost the connection does not wait");
-            match self.users[user].waiting.take() {
+            match self.users[user].waiting.take().map(|waiting| *waiting) {
                 Some(Waiting::Load { join: Join::Post(post), .. }) => {
                     let fault = if code == ErrorCode::NoSuchUser { NO_SUCH_USER } else { unavailable(code) };
                     post.refuse(user, conn, fault, effects);
                 }
                 // The stream was only looked for; its owner came meanwhile, and it may be made.
                 waiting @ Some(Waiting::Load { .. }) if code == ErrorCode::NoSuchUser => {
-                    self.users[user].waiting = waiting;
+                    self.users[user].waiting = waiting.map(Box::new);
                     owner = Some(user);
                 }
                 Some(Waiting::Load { join: Join::Asked { reference, hello, .. }, .. })
@@ -199,7 +202,7 @@ impl Chat {
         if let Some(owner) = owner {
             let again = self.rooms.add(name);
             self.rooms[again].waiters.push(owner);
-            if let Some(Waiting::Load { room, .. }) = &mut self.users[owner].waiting {
+            if let Some(Waiting::Load { room, .. }) = self.users[owner].waiting.as_deref_mut() {
                 *room = again;
             }
             self.load(again, false, effects);
@@ -248,7 +251,7 @@ impl Chat {
         let room = join.room;
         let part = Part { seqs: (join.seq.max(1), u64::MAX), newest_first: false, lines_max: 1, bytes_max: 0 };
         self.rooms[room].waiters.push(user);
-        self.users[user].waiting = Some(Waiting::Answer);
+        self.users[user].waiting = Some(Box::new(Waiting::Answer));
         let visit = self.users[user].visit;
         self.fetch(user, room, part, Pending::Probe { user, visit, join }, effects);
     }

@@ -5,6 +5,7 @@ use super::ids::{ConnId, Now, RoomKey};
 use super::message::Message;
 use super::presence::Way;
 use super::retries::Place;
+use super::slack;
 use super::users::{Dialect, UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
@@ -16,7 +17,7 @@ impl Chat {
         };
         let user = &mut self.users[asker.user];
         if user.outstanding > 0 {
-            user.waiting = Some(Waiting::Leave { room: key, reference: asker.reference });
+            user.waiting = Some(Box::new(Waiting::Leave { room: key, reference: asker.reference }));
             return;
         }
         self.leave_now(now, asker.user, asker.conn, key, asker.reference, effects);
@@ -63,6 +64,7 @@ impl Chat {
         let place = rooms.remove(which).place;
         let here = &mut self.rooms[room];
         here.members.swap_remove(place as usize);
+        slack::trim_small(&mut here.members);
         here.part_audience();
         if let Some(moved) = here.members.get(place as usize) {
             let membership = self.users[moved.user].membership_mut(room).expect("a member knows the room");

@@ -18,6 +18,7 @@ pub mod effects;
 pub mod ids;
 pub mod message;
 pub mod names;
+pub mod slack;
 
 mod asking;
 mod catching_up;
@@ -296,11 +297,11 @@ impl Chat {
             }
             return;
         };
-        match self.users[user].waiting.take() {
-            Some(Waiting::Greeting(greeting)) => self.welcome(now, user, conn, *greeting, effects),
+        match self.users[user].waiting.take().map(|waiting| *waiting) {
+            Some(Waiting::Greeting(greeting)) => self.welcome(now, user, conn, greeting, effects),
             Some(Waiting::Leave { room, reference }) => self.leave_now(now, user, conn, room, reference, effects),
             Some(Waiting::Rename { name, reference }) => self.rename_now(user, conn, name, reference, effects),
-            other => self.users[user].waiting = other,
+            other => self.users[user].waiting = other.map(Box::new),
         }
     }
 

@@ -14,7 +14,7 @@ pub struct Name(Arc<str>);
 
 /// A name as it is compared: two names with one key are the same name (RFC 8266 section 2.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NameKey(Box<str>);
+pub struct NameKey(Arc<str>);
 
 impl Name {
     /// Reads a name; `None` if it is empty, longer than `chars_max`, or has characters that cannot be seen.
@@ -48,15 +48,13 @@ impl Name {
 
     /// The key that it is compared by.
     pub fn key(&self) -> NameKey {
-        NameKey(
-            self.0
-                .chars()
-                .filter(|&char| !is_joiner(char))
-                .flat_map(char::to_lowercase)
-                .nfkc()
-                .collect::<String>()
-                .into(),
-        )
+        let folded = || self.0.chars().filter(|&char| !is_joiner(char)).flat_map(char::to_lowercase).nfkc();
+        // Most names are their own keys, and both are kept: as one.
+        if folded().eq(self.0.chars()) {
+            NameKey(Arc::clone(&self.0))
+        } else {
+            NameKey(folded().collect::<String>().into())
+        }
     }
 
     /// A guest's name: `guest-` and `letters` letters or digits, taken from the lowest bits of `seed`.
@@ -134,6 +132,11 @@ impl RoomName {
     /// Whether it is a user's stream and no room.
     pub fn is_stream(&self) -> bool {
         self.0.starts_with('@')
+    }
+
+    /// Whose stream it is, if it is one.
+    pub fn owner(&self) -> Option<UserId> {
+        UserId::parse(self.0.strip_prefix('@')?)
     }
 
     /// As clients know it: a user's stream is `@me` to that user.

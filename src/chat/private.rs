@@ -150,8 +150,9 @@ impl Chat {
     }
 
     pub(super) fn count_private(&mut self, user: UserKey) -> u64 {
-        self.users[user].private_count += 1;
-        self.users[user].private_count
+        let count = &mut self.users[user].rare().private_count;
+        *count += 1;
+        *count
     }
 
     /// Somebody who is here or expected back, by id or name.

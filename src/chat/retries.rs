@@ -13,6 +13,7 @@ use siphasher::sip::SipHasher13;
 
 use super::ids::{Ticket, UserId};
 use super::names::RoomName;
+use super::slack;
 
 /// Where a line went: ids are per user and place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -162,6 +163,8 @@ impl Retries {
             self.known.remove(hash);
         }
         self.stored -= newest.hashes.len();
+        slack::trim_table(&mut self.known);
+        slack::trim_table(&mut self.places);
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
 
-use slab::Slab;
+use smallvec::SmallVec;
 
 use super::effects::Effects;
 use super::ids::{ConnId, RoomKey};
 use super::names::RoomName;
+use super::slack::{self, Slots};
 use super::users::{Dialect, Reader, UserKey, Users};
 
 /// A room that somebody is in, or waits for.
@@ -19,7 +20,8 @@ pub(super) struct Room {
     pub(super) epoch: Option<Arc<str>>,
     /// The newest `seq` that was answered.
     pub(super) newest: u64,
-    pub(super) members: Vec<Member>,
+    /// A stream has one.
+    pub(super) members: SmallVec<[Member; 1]>,
     /// Who joins, or writes, when it is ready or its position was looked at; in order.
     pub(super) waiters: Vec<UserKey>,
     /// Lines on their way here from users who are not members: private ones, into this stream.
@@ -107,7 +109,7 @@ impl Room {
 /// All rooms that are loaded or loading.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    slots: Slab<Room>,
+    slots: Slots<Room>,
     by_name: HashMap<RoomName, RoomKey>,
 }
 
@@ -124,7 +126,7 @@ impl Rooms {
             name,
             epoch: None,
             newest: 0,
-            members: Vec::new(),
+            members: SmallVec::new(),
             waiters: Vec::new(),
             incoming: 0,
             untold: Untold::default(),
@@ -136,9 +138,7 @@ impl Rooms {
     pub(super) fn remove(&mut self, key: RoomKey) -> Room {
         let room = self.slots.remove(key.0 as usize);
         self.by_name.remove(&room.name);
-        if self.slots.is_empty() {
-            *self = Self::default();
-        }
+        slack::trim_table(&mut self.by_name);
         room
     }
 
@@ -152,7 +152,7 @@ impl Rooms {
 
     pub(super) fn check(&self, users: &Users) {
         assert_eq!(self.by_name.len(), self.slots.len());
-        for (key, room) in &self.slots {
+        for (key, room) in self.slots.iter() {
             let key = RoomKey(key as u32);
             assert_eq!(self.by_name(&room.name), Some(key));
             assert!(!room.is_idle() || room.epoch.is_none(), "{} is idle and stays", room.name);

@@ -156,7 +156,7 @@ impl Chat {
     /// after that.
     fn owe(&mut self, user: UserKey, class: Class, message: Message, effects: &mut Effects) {
         let user = &mut self.users[user];
-        match (user.conn, &mut user.waiting) {
+        match (user.conn, user.waiting.as_deref_mut()) {
             (Some(_), Some(Waiting::Greeting(greeting))) => greeting.owed.push(message),
             (Some(conn), _) if class == Class::Ack => effects.acknowledge(conn, message),
             (Some(conn), _) => effects.reply(conn, message),
@@ -220,7 +220,7 @@ impl Chat {
         };
         let name = self.users[asker.user].name.clone();
         let here = &self.rooms[key];
-        let pauses = &mut self.users[asker.user].typing_pauses;
+        let pauses = &mut self.users[asker.user].rare().typing_pauses;
         pauses.retain(|&(_, until_ms)| now.mono_ms < until_ms);
         let pausing = pauses.iter().any(|(room, _)| *room == here.name);
         if here.members.len() > self.limits.members_told_max || pausing {

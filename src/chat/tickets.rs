@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::command::Span;
 use super::ids::{RoomKey, Ticket};
 use super::joining::JoinAt;
+use super::slack;
 use super::speaking::LineDue;
 use super::users::UserKey;
 
@@ -54,6 +55,7 @@ impl Tickets {
             self.window.pop_front();
             self.first += 1;
         }
+        slack::trim_queue(&mut self.window);
         Some(pending)
     }
 

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
-use slab::Slab;
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::greeting::Greeting;
 use super::ids::{ConnId, Millis, RoomKey, UserId};
 use super::joining::{Begin, Join};
 use super::names::{Name, NameKey, RoomName};
+use super::slack::{self, Slots};
 
 /// A user's slot. Good until the user departs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,21 +30,28 @@ pub(super) struct User {
     /// Until when (monotonic) its return is awaited. Only of a user who is away.
     pub(super) grace_until_ms: Option<Millis>,
     /// In the order of joining: the first room is where a line goes that names none. Its own stream is among them.
-    pub(super) rooms: SmallVec<[Membership; 1]>,
+    pub(super) rooms: SmallVec<[Membership; 2]>,
     /// Requests that the store has not answered.
     pub(super) outstanding: u32,
     /// What must come about before the user's next request is heard.
-    pub(super) waiting: Option<Waiting>,
-    /// Rooms that it is still to come into, after a `hello`.
-    pub(super) arrivals: VecDeque<(RoomName, Begin)>,
+    pub(super) waiting: Option<Box<Waiting>>,
     /// It comes back after a restart of the server: nobody is told that it joins the rooms that its `hello` names.
     pub(super) quiet: bool,
     /// A plain user's first room is loaded, and it was welcomed.
     pub(super) welcomed: bool,
-    /// Rooms in which a further `typing` is not told until a time (monotonic); by name, for leaving is no way around it.
-    pub(super) typing_pauses: Vec<(RoomName, Millis)>,
     /// Whether binary messages may be relayed to it.
     pub(super) takes_binary: bool,
+    /// Apart, since most users have none of it.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few users have, and few of those for long.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Rooms that it is still to come into, after a `hello`.
+    arrivals: VecDeque<(RoomName, Begin)>,
+    /// Rooms in which a further `typing` is not told until a time (monotonic); by name, for leaving is no way around it.
+    pub(super) typing_pauses: Vec<(RoomName, Millis)>,
     /// Private messages with an `id` that it sent.
     pub(super) private_count: u64,
 }
@@ -92,7 +100,7 @@ pub(super) struct CatchingUp {
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// It said `hello`; it comes in once the store has answered all that it asked before.
-    Greeting(Box<Greeting>),
+    Greeting(Greeting),
     /// The room gets ready.
     Load { room: RoomKey, join: Join },
     /// The store looks something up.
@@ -112,6 +120,28 @@ impl User {
         self.rooms.iter_mut().find(|membership| membership.room == room)
     }
 
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Where it will come in, in that order; what was planned before is void.
+    pub(super) fn set_arrivals(&mut self, arrivals: VecDeque<(RoomName, Begin)>) {
+        if !arrivals.is_empty() || self.rare.is_some() {
+            self.rare().arrivals = arrivals;
+        }
+        if self
+            .rare
+            .as_ref()
+            .is_some_and(|rare| rare.arrivals.is_empty() && rare.typing_pauses.is_empty() && rare.private_count == 0)
+        {
+            self.rare = None;
+        }
+    }
+
+    pub(super) fn next_arrival(&mut self) -> Option<(RoomName, Begin)> {
+        self.rare.as_mut()?.arrivals.pop_front()
+    }
+
     /// Whether it has a stream of its own in which private messages are kept.
     pub(super) fn has_stream(&self) -> bool {
         self.dialect == Dialect::V1
@@ -121,11 +151,11 @@ impl User {
 /// All users, found by connection, name and id.
 #[derive(Debug, Default)]
 pub(super) struct Users {
-    slots: Slab<User>,
+    slots: Slots<User>,
     /// By the connection's slot: its generation and who it is.
     by_conn: Vec<Option<(u32, UserKey)>>,
     by_name: HashMap<NameKey, UserKey>,
-    by_id: HashMap<UserId, UserKey>,
+    by_id: HashTable<UserKey>,
 }
 
 impl Users {
@@ -135,7 +165,7 @@ impl Users {
     /// If the name or the id is taken, or the connection known: the caller looked.
     pub(super) fn add(&mut self, id: UserId, name: Name, dialect: Dialect, conn: ConnId) -> UserKey {
         let key = UserKey(self.slots.vacant_key() as u32);
-        let taken = self.by_name.insert(name.key(), key).is_some() || self.by_id.insert(id, key).is_some();
+        let taken = self.by_name.insert(name.key(), key).is_some() || self.by_id(id).is_some();
         assert!(!taken, "{name} or {id} was taken");
         self.slots.insert(User {
             id,
@@ -147,13 +177,12 @@ impl Users {
             rooms: SmallVec::new(),
             outstanding: 0,
             waiting: None,
-            arrivals: VecDeque::new(),
             quiet: false,
             welcomed: false,
-            typing_pauses: Vec::new(),
             takes_binary: dialect == Dialect::V1,
-            private_count: 0,
+            rare: None,
         });
+        self.by_id.insert_unique(id.hash_bits(), key, |other| self.slots[other.0 as usize].id.hash_bits());
         self.connect(key, conn);
         key
     }
@@ -179,6 +208,10 @@ impl Users {
     pub(super) fn disconnect(&mut self, user: UserKey) -> Option<ConnId> {
         let conn = self[user].conn.take()?;
         self.by_conn[conn.index as usize] = None;
+        while let Some(None) = self.by_conn.last() {
+            self.by_conn.pop();
+        }
+        slack::trim(&mut self.by_conn);
         Some(conn)
     }
 
@@ -187,10 +220,10 @@ impl Users {
         self.disconnect(key);
         let user = self.slots.remove(key.0 as usize);
         self.by_name.remove(&user.name.key());
-        self.by_id.remove(&user.id);
-        if self.slots.is_empty() {
-            *self = Self::default();
-        }
+        let entry = self.by_id.find_entry(user.id.hash_bits(), |&other| other == key);
+        entry.expect("who is here is found by id").remove();
+        slack::trim_table(&mut self.by_name);
+        slack::trim_index(&mut self.by_id, |other| self.slots[other.0 as usize].id.hash_bits());
         user
     }
 
@@ -217,7 +250,7 @@ impl Users {
     }
 
     pub(super) fn by_id(&self, id: UserId) -> Option<UserKey> {
-        self.by_id.get(&id).copied()
+        self.by_id.find(id.hash_bits(), |&key| self[key].id == id).copied()
     }
 
     /// The user of this slot, if there is one.

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
-use slab::Slab;
 
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::{ConnId, Millis, Now};
+use crate::chat::slack::Slots;
 use crate::config::Rate;
 
 use crate::wire::decoder::{CloseWatch, Partial};
@@ -92,14 +92,18 @@ pub(super) enum Phase {
 
 /// Bytes that were read and not heard yet. They are not moved while they are heard little by little.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Rest(Option<Box<Unheard>>);
+
+/// Apart, since most connections have none.
+#[derive(Debug)]
+struct Unheard {
     bytes: Vec<u8>,
     heard: usize,
 }
 
 impl Rest {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), heard: 0 }
+        Self(Some(Box::new(Unheard { bytes: bytes.to_vec(), heard: 0 })))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -107,12 +111,14 @@ impl Rest {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.heard..]
+        self.0.as_ref().map_or(&[], |unheard| &unheard.bytes[unheard.heard..])
     }
 
     /// Leaves so many bytes, the last ones.
     pub(super) fn keep_last(&mut self, bytes: usize) {
-        self.heard = self.bytes.len() - bytes;
+        if let Some(unheard) = &mut self.0 {
+            unheard.heard = unheard.bytes.len() - bytes;
+        }
     }
 }
 
@@ -224,7 +230,7 @@ impl Bucket {
 /// All connections. A slot's tenants are told apart by their generation.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    slots: Slab<Connection>,
+    slots: Slots<Connection>,
     generation: u32,
     /// Those that are upgraded, until they are freed.
     pub(super) open: usize,
@@ -253,9 +259,6 @@ impl Connections {
         self.find(id)?;
         let connection = self.slots.remove(id.index as usize);
         self.open -= usize::from(connection.flags.upgraded);
-        if self.slots.is_empty() {
-            self.slots.shrink_to_fit();
-        }
         Some(connection)
     }
 

@@ -3,7 +3,7 @@
 
 use crate::chat::effects::{Class, CloseReason, Delivery};
 use crate::chat::ids::ConnId;
-use crate::chat::{Effects, Event};
+use crate::chat::{Effects, Event, slack};
 
 use super::Server;
 use super::closing::After;
@@ -12,9 +12,6 @@ use super::flush::DRAINED_BYTES;
 
 /// A reader with so much left over gets nothing that may be dropped.
 const LAG_BYTES: usize = 32 * 1024;
-
-/// A list of readers that grew past this for one turn is given back after it.
-const READERS_KEPT: usize = 1 << 16;
 
 /// Lists that are used again each turn.
 #[derive(Debug, Default)]
@@ -62,6 +59,7 @@ impl Server {
                 self.chat.handle(self.now, Event::Completed(completion), &mut self.effects);
             }
             if self.effects.requests.is_empty() {
+                slack::trim(&mut self.completions);
                 return;
             }
         }
@@ -148,6 +146,7 @@ impl Server {
             }
             false
         });
+        slack::trim(&mut held);
         self.held = held;
     }
 }
@@ -158,9 +157,10 @@ impl Scratch {
     fn order(&mut self, effects: &Effects) {
         const NONE: u32 = u32::MAX;
         self.first.clear();
-        self.first.shrink_to(READERS_KEPT);
+        slack::trim(&mut self.first);
         self.first.resize(effects.readers.len(), NONE);
         self.order.clear();
+        slack::trim(&mut self.order);
         for (number, delivery) in effects.deliveries.iter().enumerate() {
             let number = number as u32;
             let start = delivery.to.start;

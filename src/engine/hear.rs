@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::{ConnId, Now};
-use crate::chat::{Ask, Chat, Command, Effects, Event};
+use crate::chat::{Ask, Chat, Command, Effects, Event, slack};
 use crate::http::{self, Answer};
 use crate::wire::command::{parse_plain, parse_v1};
 use crate::wire::decoder::{Decoder, Incoming, Partial};
@@ -112,9 +112,9 @@ impl Server {
         let mut units = TURN_UNITS;
         for _ in 0..self.ready.len() {
             if units == 0 {
-                return;
+                break;
             }
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.ready.pop_front() else { break };
             let Some(connection) = self.connections.find(id) else { continue };
             connection.flags.in_ready = false;
             let readers_before = self.effects.readers.len();
@@ -130,6 +130,8 @@ impl Server {
             self.input = input;
             self.enqueue(id);
         }
+        slack::trim_queue(&mut self.ready);
+        slack::trim_queue(&mut self.drained);
     }
 
     /// Tells the core whose outbox has room for the next page.

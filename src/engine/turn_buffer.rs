@@ -16,7 +16,7 @@ use crate::wire::frame;
 const REPLIES: u32 = 1 << 31;
 
 /// A buffer that grew past this for one turn is given back after it.
-const BUFFER_KEPT_BYTES: usize = 1 << 20;
+const BUFFER_KEPT_BYTES: usize = 1 << 16;
 
 /// A range of whole frames in one of the turn's two buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

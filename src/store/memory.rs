@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::chat::slack::{self, Slots};
 use crate::chat::{Completion, ErrorCode, Line, Millis, Part, Request, RoomKey, RoomName, Row, Ticket};
+
+use seen::Seen;
 
 /// How long a user's stream is kept after the user was last seen: as long as a session is good.
 const STREAM_KEPT_MS: Millis = 30 * 24 * 3_600_000;
@@ -35,22 +37,27 @@ impl Default for MemoryLimits {
 /// The recent lines of every room.
 ///
 /// A room that holds no line and is not loaded is forgotten at once; a user's stream 30 days after it was unloaded, for
-/// its owner may come back, and until then others may write to it. When there are `rooms_max` rooms, the one that was
-/// unloaded the longest ago makes place for a new one, an empty stream before any other; when all of them are loaded,
-/// the new one is refused with [`ErrorCode::Overloaded`].
+/// its owner may come back, and until then others may write to it; one that never held a line is no more than a record
+/// meanwhile. When there are `rooms_max` rooms, the one that was unloaded the longest ago makes place for a new one, an
+/// empty stream before any other; when all of them are loaded, the new one is refused with [`ErrorCode::Overloaded`].
 #[derive(Debug)]
 pub struct Memory {
     limits: MemoryLimits,
-    dice: fastrand::Rng,
-    rooms: Slab<Room>,
+    /// Makes epochs of [`lives`](Self::lives) that nobody has seen before.
+    seed: u64,
+    /// How many rooms have begun.
+    lives: u32,
+    rooms: Slots<Room>,
     by_name: HashMap<RoomName, usize>,
     by_key: HashMap<RoomKey, usize>,
     /// The rooms that are not loaded, the one that has been so the longest first.
     idle: BTreeMap<u64, usize>,
-    /// Those among them that hold no line: streams, which are the first to make place.
+    /// Those among them that hold no line, but did: streams, which are the first to make place.
     idle_empty: BTreeMap<u64, usize>,
     /// The streams among them, with the time of unloading.
     idle_streams: BTreeMap<u64, (Millis, usize)>,
+    /// The streams that are not loaded and never held a line. They count as rooms.
+    seen: Seen,
     /// How often a room was unloaded: gives the next place in `idle`.
     unloads: u64,
     /// The rooms that hold lines, by [`size_class`]; the last one holds most.
@@ -63,6 +70,8 @@ pub struct Memory {
 struct Room {
     name: RoomName,
     epoch: Arc<str>,
+    /// The number of this life, of which the epoch is made.
+    life: u32,
     /// The `seq` of the newest line that ever was, kept or not.
     newest: u64,
     /// The newest lines, in order, without holes.
@@ -79,13 +88,15 @@ impl Memory {
     pub fn new(limits: MemoryLimits, seed: u64) -> Self {
         Self {
             limits,
-            dice: fastrand::Rng::with_seed(seed),
-            rooms: Slab::new(),
+            seed,
+            lives: 0,
+            rooms: Slots::default(),
             by_name: HashMap::new(),
             by_key: HashMap::new(),
             idle: BTreeMap::new(),
             idle_empty: BTreeMap::new(),
             idle_streams: BTreeMap::new(),
+            seen: Seen::default(),
             unloads: 0,
             by_size: BTreeSet::new(),
             bytes: 0,
@@ -100,7 +111,7 @@ impl Memory {
     /// [order of requests](super) then.
     pub fn submit(&mut self, request: Request) {
         let completion = match request {
-            Request::Load { ticket, room, name, must_exist } => self.load(ticket, room, name, must_exist),
+            Request::Load { ticket, room, name, must_exist } => self.load(ticket, room, &name, must_exist),
             Request::Append { ticket, rows } => self.append(ticket, rows),
             Request::Fetch { ticket, room, part } => {
                 let (lines, oldest) = self.rooms[self.loaded(room)].read(part);
@@ -114,14 +125,14 @@ impl Memory {
     /// Adds the answers that were not collected yet, in the order of their requests.
     pub fn collect(&mut self, completions: &mut Vec<Completion>) {
         completions.append(&mut self.completions);
+        slack::trim(&mut self.completions);
     }
 
-    fn load(&mut self, ticket: Ticket, key: RoomKey, name: RoomName, must_exist: bool) -> Completion {
-        let slot = match self.by_name.get(&name).copied() {
-            Some(slot) => slot,
-            None if must_exist => return Completion::Refused { ticket, code: ErrorCode::NoSuchUser },
-            None if self.make_place() => self.add(name),
-            None => return Completion::Refused { ticket, code: ErrorCode::Overloaded },
+    fn load(&mut self, ticket: Ticket, key: RoomKey, name: &RoomName, must_exist: bool) -> Completion {
+        let known = self.by_name.get(name).copied();
+        let Some(slot) = known.or_else(|| self.load_seen(name)).or_else(|| self.load_new(name, must_exist)) else {
+            let code = if must_exist { ErrorCode::NoSuchUser } else { ErrorCode::Overloaded };
+            return Completion::Refused { ticket, code };
         };
         let room = &mut self.rooms[slot];
         if let Some(place) = room.idle_at.take() {
@@ -135,25 +146,42 @@ impl Memory {
         Completion::Loaded { ticket, room: key, epoch, newest }
     }
 
+    /// Makes a room again of a stream of which there was no more than a record.
+    fn load_seen(&mut self, name: &RoomName) -> Option<usize> {
+        let life = self.seen.take(name.owner()?)?;
+        Some(self.add(name.clone(), life))
+    }
+
+    /// Begins a room's first life; `None` if that must not be, or if every room is loaded.
+    fn load_new(&mut self, name: &RoomName, must_exist: bool) -> Option<usize> {
+        if must_exist || !self.make_place() {
+            return None;
+        }
+        self.lives = self.lives.wrapping_add(1);
+        Some(self.add(name.clone(), self.lives))
+    }
+
     /// Makes place for one more room if there is none; `false` if every room is loaded.
     fn make_place(&mut self) -> bool {
-        if self.rooms.len() < self.limits.rooms_max {
+        if self.rooms.len() + self.seen.len() < self.limits.rooms_max {
             return true;
         }
         // Nobody misses an empty stream as a room would be missed that has something to read.
+        if self.seen.forget_first() {
+            return true;
+        }
         let first = self.idle_empty.first_key_value().or_else(|| self.idle.first_key_value());
         let Some((_, &slot)) = first else { return false };
         self.forget(slot);
         true
     }
 
-    /// Adds a room in its first life, which is not loaded yet.
-    fn add(&mut self, name: RoomName) -> usize {
-        const EPOCH_CHARS: usize = 12;
-        let epoch: String = (0..EPOCH_CHARS).map(|_| self.dice.alphanumeric()).collect();
+    /// Adds a room that is not loaded yet and holds nothing.
+    fn add(&mut self, name: RoomName, life: u32) -> usize {
         let room = Room {
             name: name.clone(),
-            epoch: epoch.into(),
+            epoch: self.epoch(life),
+            life,
             newest: 0,
             lines: VecDeque::new(),
             bytes: 0,
@@ -166,14 +194,29 @@ impl Memory {
         slot
     }
 
+    /// The epoch of a life: the same at each call, so that a stream of which there is only a record keeps its own.
+    fn epoch(&self, life: u32) -> Arc<str> {
+        /// 12 of 62 characters are 71 bits.
+        const EPOCH_CHARS: usize = 12;
+        // A generator's first outputs for neighbouring seeds are as unlike as any.
+        let mut dice = fastrand::Rng::with_seed(self.seed ^ u64::from(life) << 32);
+        (0..EPOCH_CHARS).map(|_| dice.alphanumeric()).collect::<String>().into()
+    }
+
     fn unload(&mut self, key: RoomKey, wall_ms: Millis) {
         self.forget_streams(wall_ms);
         let slot = self.loaded(key);
         self.by_key.remove(&key);
+        slack::trim_table(&mut self.by_key);
         let room = &mut self.rooms[slot];
         room.idle_at = Some(self.unloads);
         self.idle.insert(self.unloads, slot);
-        if room.name.is_stream() {
+        if let Some(owner) = room.name.owner() {
+            if room.newest == 0 {
+                let life = room.life;
+                self.forget(slot);
+                return self.seen.insert(owner, life, wall_ms);
+            }
             self.idle_streams.insert(self.unloads, (wall_ms, slot));
             if room.lines.is_empty() {
                 self.idle_empty.insert(self.unloads, slot);
@@ -191,6 +234,7 @@ impl Memory {
         {
             self.forget(slot);
         }
+        self.seen.forget_older(wall_ms, STREAM_KEPT_MS);
     }
 
     /// Forgets a room that is not loaded, with its epoch.
@@ -201,6 +245,7 @@ impl Memory {
         self.idle_empty.remove(&place);
         self.idle_streams.remove(&place);
         self.by_name.remove(&room.name);
+        slack::trim_table(&mut self.by_name);
         self.by_size.remove(&(size_class(room.bytes), slot));
         self.bytes -= room.bytes;
     }
@@ -336,13 +381,14 @@ fn size_class(bytes: usize) -> u32 {
 impl Memory {
     /// Holds that the indexes agree with the rooms and that the limits hold.
     pub(super) fn check(&self) {
-        assert!(self.rooms.len() <= self.limits.rooms_max);
+        self.seen.check();
+        assert!(self.rooms.len() + self.seen.len() <= self.limits.rooms_max);
         assert!(self.bytes <= self.limits.recent_bytes_max);
         assert_eq!(self.bytes, self.rooms.iter().map(|(_, room)| room.bytes).sum::<usize>());
         assert_eq!(self.by_name.len(), self.rooms.len());
         assert_eq!(self.by_key.len() + self.idle.len(), self.rooms.len());
         assert_eq!(self.by_size.len(), self.rooms.iter().filter(|(_, room)| room.bytes > 0).count());
-        for (slot, room) in &self.rooms {
+        for (slot, room) in self.rooms.iter() {
             assert_eq!(self.by_name[&room.name], slot);
             assert_eq!(room.bytes, room.lines.iter().map(|line| line_bytes(line)).sum::<usize>());
             assert!(room.lines.len() <= self.limits.recent_messages_max);
@@ -360,5 +406,6 @@ impl Memory {
     }
 }
 
+mod seen;
 #[cfg(test)]
 mod tests;
