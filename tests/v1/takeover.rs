@@ -102,6 +102,8 @@ fn what_waits_for_the_earlier_connection_comes_on_the_later() {
     eprintln!("{} of {LINES} lines came on the earlier connection; {held} bytes were held", seqs.len());
 }
 
+/// > Two that show one `session`, as two tabs of a browser might, would take over from each other for ever.
+///
 /// > A second connection of a user takes over
 ///
 /// Clients that try twice at once, as two tabs with one session do: one is left, and it is the last.
