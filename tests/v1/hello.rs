@@ -266,7 +266,7 @@ fn anything_before_hello_is_a_bad_request() {
     assert_eq!(other.json()["name"], "alice");
 }
 
-/// > is answered with `bad_request`, unless something else is wrong with it, too (`bad_json`), and with its `ref`
+/// > is answered with `bad_request`, unless something else is wrong with it, too (`bad_json`, `too_large`), and with its `ref`
 #[test]
 fn what_is_too_large_before_hello_is_told_as_such() {
     let server = Server::start(&[]);

@@ -170,6 +170,8 @@ fn the_goodbye_of_the_replaced_connection_is_not_the_users() {
     bob.expect_chat("alice", "still here");
 }
 
+/// > Older is the one that connected earlier, whichever of the two says `hello` first.
+///
 /// > A second connection of a user takes over: the older one (perhaps half-open) is closed with 4500
 ///
 /// Which is the older one does not depend on when each says `hello`: one that was given up while it was under way must not
