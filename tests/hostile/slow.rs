@@ -51,6 +51,10 @@ fn read_up_to(slow: &mut Raw, lines: usize) -> (Vec<u64>, Option<u16>) {
     }
 }
 
+/// > What the others say never waits for a reader that lags.
+///
+/// > | 4002 | it did not read what it was sent | come back later |
+///
 /// > A reader for whom too much waits loses what was not begun, gets the frame that was begun and then Close 4002. Nobody
 /// > else notices.
 ///
