@@ -431,7 +431,7 @@ pub(crate) fn handshake(path: &str, protocol: Option<&str>) -> Vec<u8> {
 }
 
 /// How long something may take that takes a second as a rule: after that something hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Ends what would wait for ever.
 #[derive(Clone, Copy, Debug)]

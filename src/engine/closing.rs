@@ -149,7 +149,9 @@ impl Server {
         if !closing.said || !connection.outbox.is_empty() {
             return;
         }
-        if closing.peer_done {
+        // A peer that said goodbye sends no more. What it had sent is read, so that freeing the socket resets nothing.
+        let said_goodbye = matches!(closing.end, End::Close(CloseReason::Goodbye(_))) && !connection.flags.readable;
+        if closing.peer_done || said_goodbye {
             self.doom(id);
         } else if closing.watch.is_none() && !closing.shut {
             // No Close is awaited. Freeing the socket now could reset it before the peer has read the end (RFC 6455

@@ -87,7 +87,7 @@ fn a_peer_that_never_reads_is_closed_with_4002() {
     assert!((seqs.len() as u64) < lines, "something was lost");
     alice.until("the line at which the other was closed", |frame| frame["type"] == "chat");
     alice.quiet();
-    assert!(server.log().contains("slow reader"), "the log tells the reason:\n{}", server.log());
+    crate::common::eventually("the log tells the reason", || server.logged("slow reader"));
 }
 
 /// > | what waits for all readers (the same for several counts once) | 256 MiB | `--outboxes-bytes` | close 4002, for
