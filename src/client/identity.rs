@@ -77,12 +77,13 @@ pub(super) fn state_folder() -> Option<PathBuf> {
 }
 
 fn read(file: &Path) -> io::Result<Option<String>> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     match File::open(file) {
-        Ok(file) => file.take(SESSION_BYTES_MAX + 2).read_to_string(&mut text)?,
+        Ok(file) => file.take(SESSION_BYTES_MAX + 2).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let text = String::from_utf8_lossy(&bytes);
     let session = text.trim_end();
     let good = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
     let is_one = !session.is_empty() && session.len() as u64 <= SESSION_BYTES_MAX && session.chars().all(good);

@@ -124,7 +124,7 @@ impl Conversation {
 
     fn end_unsent(&mut self, actions: &mut Actions) {
         let why = match &*self.trouble {
-            _ if self.is_connected() => "the server did not acknowledge them in time",
+            _ if self.is_connected() => "the server did not answer in time",
             "" => "there was no connection in time",
             trouble => trouble,
         };
@@ -132,9 +132,12 @@ impl Conversation {
         self.end(false, Some(why), actions);
     }
 
-    /// The end, for whatever reason: what becomes of each own line that is left is told before.
+    /// The end, for whatever reason: what becomes of each own line that is left is told before. Who never came in has sent
+    /// none of them, and the reason says so.
     pub(super) fn end(&mut self, success: bool, why: Option<OwnWord>, actions: &mut Actions) {
-        self.give_up_lines(|_| true, actions);
+        if self.was_there {
+            self.give_up_lines(|_| true, actions);
+        }
         self.phase = Phase::Over;
         let ended = Shown::Ended { success, why };
         self.told = Some(ended.clone());
