@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -56,6 +57,21 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Whether the harness has a core that no subject runs on.
+static HAS_OWN_CORE: AtomicBool = AtomicBool::new(false);
+
+/// Pins the harness to a core that is its own.
+pub(crate) fn take_own_core(core: usize) -> io::Result<()> {
+    pin(core)?;
+    HAS_OWN_CORE.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether the harness has such a core.
+pub(crate) fn has_own_core() -> bool {
+    HAS_OWN_CORE.load(Ordering::Relaxed)
 }
 
 /// A running child; it is killed when this is dropped.

@@ -12,6 +12,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::child;
 use crate::failure::Failure;
 use crate::frame;
 
@@ -93,6 +94,9 @@ pub(crate) struct Crowd {
     open: usize,
     /// Clients from this number on have a narrow link: see [`narrow`](Crowd::narrow).
     narrow_from: usize,
+    /// It asks for events without ever sleeping. Otherwise who sends to a harness that sleeps pays for waking it: the slower a
+    /// subject is, the more often the harness dozes, and the dearer each `send`. A server's clients are on other machines.
+    awake: bool,
 }
 
 impl Crowd {
@@ -109,7 +113,13 @@ impl Crowd {
             read_at: 0,
             open: 0,
             narrow_from: usize::MAX,
+            awake: child::has_own_core(),
         })
+    }
+
+    /// From here on it sleeps while nothing comes.
+    pub(crate) fn may_sleep(&mut self) {
+        self.awake = false;
     }
 
     /// Time since the crowd began, in ns.
@@ -265,6 +275,7 @@ impl Crowd {
         timeout: Option<Duration>,
         hear: &mut impl FnMut(&mut Self, usize, Event<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let timeout = if self.awake { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,

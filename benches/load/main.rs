@@ -72,7 +72,7 @@ fn measure(options: &Options) -> Result<(), Failure> {
         ..Run::default()
     };
     if let Some(core) = setting.client_core {
-        child::pin(core)?;
+        child::take_own_core(core)?;
     }
     for scene in &plan.scenes {
         setting.progress.set_message(scene.title());

@@ -64,6 +64,7 @@ impl Hold {
 
     fn fill(&self, subject: &Subject) -> Result<SubjectResult, Failure> {
         let mut crowd = Crowd::new(subject.address)?;
+        crowd.may_sleep();
         let v1 = subject.is_chinwag && self.dialect == Dialect::V1;
         let request = handshake(&subject.path("bench-0"), v1.then_some("chinwag.v1"));
         let mut memory = vec![point(subject, 0)?];
