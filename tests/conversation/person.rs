@@ -42,6 +42,10 @@ pub struct Person {
     views: HashMap<String, View>,
     pub lines: HashMap<String, Fate>,
     pub said: usize,
+    /// Lines said by this client.
+    said_now: Vec<String>,
+    /// It was welcomed.
+    came_in: bool,
     pub rooms: Vec<String>,
     pub waiting: usize,
     pub connected: bool,
@@ -77,6 +81,8 @@ impl Person {
             views: HashMap::new(),
             lines: HashMap::new(),
             said: 0,
+            said_now: Vec::new(),
+            came_in: false,
             rooms: vec!["lobby".into()],
             waiting: 0,
             connected: false,
@@ -91,6 +97,8 @@ impl Person {
         self.starts += 1;
         self.conversation = conversation(self.number, self.mode, self.session.clone(), seed ^ self.starts);
         self.views.clear();
+        self.said_now.clear();
+        self.came_in = false;
         self.rooms = vec!["lobby".into()];
         (self.link, self.opens_at, self.ended) = (None, None, None);
     }
@@ -100,6 +108,7 @@ impl Person {
         self.said += 1;
         let line = format!("p{}-{}{}", self.number, self.said, " \u{e9}\"".repeat(padding));
         self.lines.insert(line.clone(), Fate::Fine);
+        self.said_now.push(line.clone());
         line
     }
 
@@ -128,7 +137,17 @@ impl Person {
                 }
                 (self.waiting, self.rooms, self.connected) = (waiting, rooms, connected);
             }
-            Shown::Ended { success, .. } => self.ended = Some(success),
+            Shown::Ended { success, .. } => {
+                self.ended = Some(success);
+                // Who never came in is told once that nothing was sent.
+                if !success && !self.came_in {
+                    for line in std::mem::take(&mut self.said_now) {
+                        if self.lines[&line] == Fate::Fine {
+                            self.decide(&line, Fate::NotSent)?;
+                        }
+                    }
+                }
+            }
             Shown::Refused { code, about, .. } => {
                 note(match &*code {
                     "no_such_user" => "refused: no_such_user",
@@ -159,6 +178,7 @@ impl Person {
                     note("not sent");
                     self.decide(&message, Fate::NotSent)?;
                 }
+                OwnWord::Connected { .. } => self.came_in = true,
                 OwnWord::Back { missed } if missed > 0 => note("back, and lines were missed"),
                 OwnWord::Reconnecting { .. } => note("reconnecting"),
                 _ => {}
