@@ -75,7 +75,7 @@ fn every_flag_that_the_page_names_exists_with_its_default() {
         ("| 65,536 bytes | `--message-bytes` |", "--message-bytes", "65536"),
         ("| 50 a second, 100 at once | `--rate`, `--burst` |", "--rate", "50"),
         ("| 50 a second, 100 at once | `--rate`, `--burst` |", "--burst", "100"),
-        ("| 1 MiB | `--outbox-bytes` |", "--outbox-bytes", "1048576"),
+        ("| 4 MiB | `--outbox-bytes` |", "--outbox-bytes", "4194304"),
         ("| 256 MiB | `--outboxes-bytes` |", "--outboxes-bytes", "268435456"),
         ("| 30 s | `--write-stall-ms` |", "--write-stall-ms", "30000"),
         ("| 60 s | `--silence-ms` |", "--silence-ms", "60000"),

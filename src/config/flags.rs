@@ -440,7 +440,7 @@ mod tests {
             }
         }
         assert!(error("--ping-ms 0").contains("a whole number from 1 to 86400000"));
-        assert!(error("--message-bytes 16777216").contains("--outbox-bytes 1048576 is too small"));
+        assert!(error("--message-bytes 16777216").contains("--outbox-bytes 4194304 is too small"));
         parse("--rate 0 --burst 0").unwrap();
         parse("--message-bytes 1000 --outbox-bytes 10096 --outboxes-bytes 10096 --recent-bytes 10096").unwrap();
     }

@@ -107,11 +107,12 @@ pub struct Limits {
     /// Rooms that a user may be in. Default 64: more than a person follows; each costs the server memory and its
     /// going costs a notice in each.
     pub rooms_per_connection_max: usize,
-    /// Bytes that may wait for one reader; past it, it is closed with 4002. Default 1 MiB: seconds of a bad network
-    /// at a busy room's pace, and 16 of the longest messages. At least [`line_bytes_max`](Self::line_bytes_max).
+    /// Bytes that may wait for one reader; past it, it is closed with 4002. Default 4 MiB: seconds of a bad network
+    /// at a busy room's pace, and what 90 people say at once (each 5 lines of 9 kB), for the kernel takes 512 KiB only. Readers
+    /// who are owed the same share it. At least [`line_bytes_max`](Self::line_bytes_max).
     pub outbox_bytes_max: usize,
     /// Bytes that may wait for all readers together; past it, those with most are closed. Default 256 MiB: fits in a
-    /// small machine, and lets 256 readers be at their own limit.
+    /// small machine, and lets 64 readers be at their own limit.
     pub outboxes_bytes_max: usize,
 }
 
@@ -124,7 +125,7 @@ impl Limits {
         headers_max: 100,
         name_chars_max: 32,
         rooms_per_connection_max: 64,
-        outbox_bytes_max: 1 << 20,
+        outbox_bytes_max: 4 << 20,
         outboxes_bytes_max: 256 << 20,
     };
 

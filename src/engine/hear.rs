@@ -31,10 +31,16 @@ const UNITS_PER_READER: usize = 64;
 /// What a token beyond the first stands for where it is for the answer, which is longer than its request.
 const UNITS_PER_ANSWER_TOKEN: usize = 16 << 10;
 
-/// The same where it is for 500 readers of what is passed on. A turn so tells one connection's lines half a million times at
-/// most, which takes some 30 ms. (Lines that a turn tells together are one write for each reader: telling 256 lines in four
+/// The same where it is for 500 readers of what is passed on. One connection's lines are so told half a million times in a turn at
+/// most, which takes some 30 ms, and everybody's eight times as often. (Lines that a turn tells together are one write for each reader: telling 256 lines in four
 /// turns costs 1.7 times as much as in one.)
 const UNITS_PER_AUDIENCE_TOKEN: usize = 2 << 10;
+
+/// When more than so many wait to be heard, each is read for less: what one says at once is told to all.
+const FEW_READY: usize = 4;
+
+/// That is, so many bytes.
+const INPUT_BYTES_AMONG_MANY: usize = 64 << 10;
 
 /// Pages handed to readers who catch up in one turn: some 4 MiB.
 const PAGES_MAX: usize = 64;
@@ -248,7 +254,8 @@ impl Server {
             self.keep_rest(id, kept);
             return left.cost;
         }
-        let bytes_max = connection.rate.bytes(&self.config.rate, self.now, input.len());
+        let bytes_max = if self.ready.len() > FEW_READY { INPUT_BYTES_AMONG_MANY } else { input.len() };
+        let bytes_max = connection.rate.bytes(&self.config.rate, self.now, bytes_max);
         if bytes_max == 0 {
             return 0;
         }

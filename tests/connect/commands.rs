@@ -119,7 +119,7 @@ fn completion_of_names_and_rooms() {
     terminal.expect_last(&["den >"]);
 }
 
-/// > own unsent lines marked until acknowledged
+/// own unsent lines marked until acknowledged
 #[test]
 fn own_lines_are_marked_until_they_are_acknowledged() {
     let home = Home::new();
@@ -137,7 +137,7 @@ fn own_lines_are_marked_until_they_are_acknowledged() {
     terminal.expect_last(&["12:03 me: one", "12:03 me: two", "lobby >"]);
 }
 
-/// > English, or Chinese with `--lang zh` or a Chinese locale
+/// English, or Chinese with `--lang zh` or a Chinese locale
 #[test]
 fn the_persons_language() {
     for (locale, flags, words) in [

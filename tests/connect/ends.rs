@@ -125,7 +125,7 @@ fn an_endless_answer() {
     sender.join().expect("it hung up in time");
 }
 
-/// > a server that accepts and says nothing: 10 s
+/// a server that accepts and says nothing: 10 s
 ///
 /// And one that has chosen the subprotocol, and then says nothing: it is asked again, without.
 #[test]
@@ -152,7 +152,7 @@ fn servers_that_say_nothing() {
     });
 }
 
-/// > 1000, 1002, 1007, 1009, 4500 and above are final: stop and show.
+/// 1000, 1002, 1007, 1009, 4500 and above are final: stop and show.
 #[test]
 fn a_close_that_is_final() {
     for (code, reason, shown) in [
@@ -272,7 +272,7 @@ fn quitting_without_an_acknowledgement() {
     terminal.expect_last(&["chinwag: the server did not answer in time; 1 line was not acknowledged"]);
 }
 
-/// > Ctrl-Z / `fg`
+/// Ctrl-Z / `fg`
 #[test]
 fn suspended_and_back() {
     let server = Server::start(&["--rate", "0"]);

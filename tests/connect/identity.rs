@@ -96,7 +96,7 @@ fn two_at_once() {
     assert_eq!(first.ended().code, Some(0));
 }
 
-/// > 4500: a second connection of a user takes over. Here with a copy of the secret, as two machines may have it.
+/// 4500: a second connection of a user takes over. Here with a copy of the secret, as two machines may have it.
 #[test]
 fn taken_over() {
     let server = Server::start(&["--rate", "0"]);

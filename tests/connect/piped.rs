@@ -148,7 +148,7 @@ fn bytes_that_are_no_text() {
     assert_eq!(said, ["caf\u{fffd}", "\u{fffd}\u{fffd}", "ok"]);
 }
 
-/// > Long lines above the server's limit are refused with a clear line, and exit code 1 at the end.
+/// Long lines above the server's limit are refused with a clear line, and exit code 1 at the end.
 #[test]
 fn a_line_that_is_too_long_is_refused_and_the_others_arrive() {
     let (_server, mut alice, url, home) = scene();

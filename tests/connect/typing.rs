@@ -218,7 +218,7 @@ fn the_width_changes_while_typing() {
     scene.says(&text);
 }
 
-/// > Ctrl-C: clears the line; Up: earlier lines; Tab completes commands, names and rooms.
+/// Ctrl-C: clears the line; Up: earlier lines; Tab completes commands, names and rooms.
 #[test]
 fn keys() {
     let mut scene = Scene::new(80);

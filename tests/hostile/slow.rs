@@ -58,7 +58,7 @@ fn read_up_to(slow: &mut Raw, lines: usize) -> (Vec<u64>, Option<u16>) {
 /// > A reader for whom too much waits loses what was not begun, gets the frame that was begun and then Close 4002. Nobody
 /// > else notices.
 ///
-/// > | what waits for one reader | 1 MiB | `--outbox-bytes` | close 4002 |
+/// > | what waits for one reader | 4 MiB | `--outbox-bytes` | close 4002 |
 #[test]
 fn a_peer_that_never_reads_is_closed_with_4002() {
     let server = Server::start(&["--rate", "0", "--outbox-bytes", "400000", "--close-ms", "20000"]);
