@@ -228,3 +228,25 @@ fn pongs_to_one_who_never_reads_are_bounded() {
     assert!(held < 20_000_000, "{held} bytes are held for one who never reads");
     alice.quiet();
 }
+
+/// > | what waits for one reader | 4 MiB | `--outbox-bytes` | close 4002 |
+///
+/// What many say at once, in one turn of the server's, is more than the kernel takes for a reader; who then reads it is not slow.
+#[test]
+fn readers_who_read_are_not_closed_though_many_speak_at_once() {
+    const SPEAKERS: u32 = 40;
+    const LINES: u32 = 5;
+    let server = Server::start(&[]);
+    let mut speakers: Vec<_> = (1..=SPEAKERS).map(|number| server.join(&format!("s{number}"), "tea", number)).collect();
+    // The server stands still until all have spoken.
+    server.signal("STOP");
+    for speaker in &mut speakers {
+        speaker.send_all((0..LINES).map(|line| format!("{line} {}", "x".repeat(9_000))));
+    }
+    server.signal("CONT");
+    for speaker in &mut speakers {
+        for _ in 0..SPEAKERS * LINES {
+            speaker.until("every line", |frame| frame["type"] == "chat");
+        }
+    }
+}
