@@ -31,9 +31,10 @@ const UNITS_PER_READER: usize = 64;
 /// What a token beyond the first stands for where it is for the answer, which is longer than its request.
 const UNITS_PER_ANSWER_TOKEN: usize = 16 << 10;
 
-/// The same where it is for 500 readers of what is passed on. One connection's lines are so told half a million times in a turn at
-/// most, which takes some 30 ms, and everybody's eight times as often. (Lines that a turn tells together are one write for each reader: telling 256 lines in four
-/// turns costs 1.7 times as much as in one.)
+/// The same where it is for 500 readers of what is passed on. One connection's lines are so told half a million times in a
+/// turn at most, which takes some 30 ms, and everybody's eight times as often; in rooms below 500 only the number of lines
+/// is bounded. (Lines that a turn tells together are one write for each reader: telling 256 lines in four turns costs 1.7
+/// times as much as in one.)
 const UNITS_PER_AUDIENCE_TOKEN: usize = 2 << 10;
 
 /// When more than so many wait to be heard, each is read for less: what one says at once is told to all.
