@@ -38,10 +38,12 @@
 //! * [`store`]: what was said, kept: append, ticket, appended.
 //! * [`http`]: what a request that comes in is answered: the upgrade, or an HTTP error.
 //! * [`engine`]: the loop. The one folder that knows mio, sockets and the clock.
+//! * [`client`]: the terminal client, which is no part of the server: it shares the spelling only.
 //! * [`logging`]: lines to standard error, without ever stopping the loop.
 pub mod chat;
 pub mod store;
 
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod http;

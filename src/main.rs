@@ -1,13 +1,18 @@
 //! `chinwag`: arguments, configuration, bind, run, exit code.
 //!
-//! Exit codes: 0 after a stop signal, with all goodbyes said; 1 when it cannot listen or the loop fails; 2 for a
-//! mistake on the command line; 128 and its number (130, 143) when a second signal ended it at once.
+//! Exit codes of the server: 0 after a stop signal, with all goodbyes said; 1 when it cannot listen or the loop fails; 2
+//! for a mistake on the command line; 128 and its number (130, 143) when a second signal ended it at once.
+//!
+//! Of the client: 0 when all that was said is acknowledged, or nobody reads its output any more; 1 with the reason
+//! otherwise; 2 likewise.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use chinwag::config::Config;
+use chinwag::client::screen::Screen;
+use chinwag::client::{self, Mode, Options};
+use chinwag::config::{Command, Config};
 use chinwag::engine::{Outcome, Server};
 use chinwag::logging;
 
@@ -17,14 +22,43 @@ use chinwag::logging;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let config = match Config::from_args(std::env::args_os()) {
-        Ok(config) => config,
+    match Command::from_args(std::env::args_os()) {
+        Ok(Command::Serve(config)) => serve(config),
+        Ok(Command::Connect(options)) => connect(options),
+        Ok(Command::Print(text)) => {
+            // Nobody may be there to read, as in `chinwag man | head`.
+            let _ = io::stdout().write_all(&text);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            // Help and version come here, too. Nobody may be there to read.
+            // Help and version come here, too.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+/// Runs the client.
+fn connect(mut options: Options) -> ExitCode {
+    if options.mode == Mode::Terminal && !Screen::is_terminal() {
+        options.mode = Mode::Plain;
+    }
+    let mut screen = Screen::open(options.mode, options.lang);
+    let keyboard = screen.keyboard();
+    let show = |shown| match screen.show(shown) {
+        Ok(()) => {}
+        // Whoever read it has enough, as with `| head`. It ends here, as `cat` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            fail(format_args!("cannot write: {error}"));
+            std::process::exit(1)
         }
     };
+    client::run(&options, show, move |intents| keyboard.run(|intent| intents.send(intent)))
+}
+
+/// Runs the server.
+fn serve(config: Config) -> ExitCode {
     let _log = match logging::start(config.log_level) {
         Ok(log) => log,
         Err(error) => return fail(format_args!("cannot start logging: {error}")),

@@ -60,6 +60,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().expect("a number"))
 }
 
+/// > A line is told to nobody before it is stored.
 #[test]
 fn seeds() {
     if let Some(seed) = number("CHINWAG_SIM_SEED") {

@@ -1,26 +1,18 @@
 //! Replays every transcript of `docs/PROTOCOL.md` against the real server: what a reader of that page may rely on,
-//! byte by byte. What the page says beyond its transcripts is proved by the other tests, which quote its sentences;
-//! that they quote what is really there is tested here, too.
+//! byte by byte. What the page says beyond its transcripts is proved by the other tests, which quote its sentences:
+//! `tests/statements.rs`.
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use common::client::{Came, Client};
+use common::page::{Block, blocks, flatten, page};
 use common::raw::handshake;
 use common::server::Server;
 
-/// A fenced block of the page.
-struct Block {
-    /// Of the first line within.
-    line: usize,
-    /// What follows the three backticks.
-    info: String,
-    lines: Vec<String>,
-}
-
+/// > (A note to oneself comes once, as `private`.)
 #[test]
 fn every_transcript_is_what_the_server_does() {
     let blocks = blocks("transcript");
@@ -83,7 +75,7 @@ fn every_flag_that_the_page_names_exists_with_its_default() {
         ("| 65,536 bytes | `--message-bytes` |", "--message-bytes", "65536"),
         ("| 50 a second, 100 at once | `--rate`, `--burst` |", "--rate", "50"),
         ("| 50 a second, 100 at once | `--rate`, `--burst` |", "--burst", "100"),
-        ("| 1 MiB | `--outbox-bytes` |", "--outbox-bytes", "1048576"),
+        ("| 4 MiB | `--outbox-bytes` |", "--outbox-bytes", "4194304"),
         ("| 256 MiB | `--outboxes-bytes` |", "--outboxes-bytes", "268435456"),
         ("| 30 s | `--write-stall-ms` |", "--write-stall-ms", "30000"),
         ("| 60 s | `--silence-ms` |", "--silence-ms", "60000"),
@@ -98,55 +90,6 @@ fn every_flag_that_the_page_names_exists_with_its_default() {
         let (_, said) = rest.split_once("[default: ").expect("a default");
         assert!(said.starts_with(&format!("{default}]")), "{flag}: {words}, but --help: {}", &said[..30]);
     }
-}
-
-/// Tests name the promise that they prove by quoting it: `/// > words of docs/PROTOCOL.md`. Every quotation has to be
-/// on the page, and every chapter with promises has to be quoted.
-#[test]
-fn the_quotations_in_the_tests_are_on_the_page() {
-    let page = page();
-    let flat = flatten(&page);
-    let mut quoted: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut count, mut missing) = (0, Vec::new());
-    for file in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")) {
-        let source = std::fs::read_to_string(&file).expect("a readable test");
-        for quotation in quotations(&source) {
-            let Some(at) = flat.find(&quotation) else {
-                missing.push(format!("{}: {quotation:?}", file.display()));
-                continue;
-            };
-            let heading =
-                flat[..at].rfind("\n## ").map_or("", |start| flat[start + 4..].split(' ').next().unwrap_or(""));
-            *quoted.entry(heading).or_default() += 1;
-            count += 1;
-        }
-    }
-    assert!(missing.is_empty(), "not in docs/PROTOCOL.md:\n{}", missing.join("\n"));
-    assert!(count > 150, "only {count} quotations");
-    // The two behind them are tables of what these say, and sources.
-    for chapter in (1..=20).map(|number| format!("{number}.")) {
-        assert!(quoted.contains_key(&*chapter), "chapter {chapter} is quoted by no test: {quoted:?}");
-    }
-}
-
-fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PROTOCOL.md");
-    std::fs::read_to_string(path).expect("docs/PROTOCOL.md is there")
-}
-
-fn blocks(language: &str) -> Vec<Block> {
-    let page = page();
-    let mut blocks = Vec::new();
-    let mut lines = page.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let Some(info) = line.strip_prefix("```") else { continue };
-        let inside = lines.by_ref().map(|(_, line)| line).take_while(|&line| line != "```");
-        let lines = inside.map(str::to_owned).collect();
-        if info.split_whitespace().next() == Some(language) {
-            blocks.push(Block { line: number + 2, info: info.to_owned(), lines });
-        }
-    }
-    blocks
 }
 
 fn replay(server: &Server, block: &Block) {
@@ -196,48 +139,6 @@ fn replay(server: &Server, block: &Block) {
 
 fn bytes(hex: &str) -> Vec<u8> {
     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect()
-}
-
-/// One space for every space and line's end, except before a heading.
-fn flatten(text: &str) -> String {
-    let mut flat = String::new();
-    for line in text.lines() {
-        flat.push(if line.starts_with("## ") { '\n' } else { ' ' });
-        flat.push_str(line.trim());
-    }
-    flat.replace("  ", " ")
-}
-
-/// Neighbouring lines of `/// > ` are one quotation.
-fn quotations(source: &str) -> Vec<String> {
-    let mut quotations: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in source.lines() {
-        match line.trim_start().strip_prefix("/// > ") {
-            Some(words) if open => {
-                let last = quotations.last_mut().expect("one is open");
-                last.push(' ');
-                last.push_str(words.trim());
-            }
-            Some(words) => quotations.push(words.trim().to_owned()),
-            None => {}
-        }
-        open = line.trim_start().starts_with("/// > ");
-    }
-    quotations
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() {
-            files.extend(rust_files(&entry));
-        } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            files.push(entry);
-        }
-    }
-    files.sort();
-    files
 }
 
 /// The harness itself: what it must not let pass.

@@ -54,6 +54,10 @@ impl Name {
 
     /// The key that it is compared by.
     pub fn key(&self) -> NameKey {
+        let is_folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        if self.0.bytes().all(is_folded) {
+            return NameKey(Arc::clone(&self.0));
+        }
         let folded = || self.0.chars().filter(|&char| !is_joiner(char)).flat_map(char::to_lowercase).nfkc();
         // Most names are their own keys, and both are kept: as one.
         if folded().eq(self.0.chars()) {

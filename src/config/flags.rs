@@ -1,5 +1,5 @@
-//! The command line: `chinwag [FLAGS]` and `chinwag serve [FLAGS]`, which are the same. Flags stand after the word
-//! `serve`; before it they are refused, so that none is ever silently ignored.
+//! The command line: `chinwag [FLAGS]` and `chinwag serve [FLAGS]`, which are the same, and `chinwag connect` with flags of its
+//! own ([`connect`]). Flags stand after the command; before it they are refused, so that none is ever silently ignored.
 //!
 //! The limits of each value are checked here, and its error names the flag; the rules between values are
 //! [`Config::check`]'s.
@@ -12,7 +12,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
-use super::{Config, Deadlines, Limits, Listen, Memory, Rate, listen};
+use super::connect::{self, ConnectFlags, Page, Shell};
+use super::{Command, Config, Deadlines, Limits, Listen, Memory, Rate, listen};
 use crate::chat::ids::Millis;
 use crate::wire::encode::Lang;
 
@@ -22,6 +23,7 @@ Examples:
   chinwag --listen 0.0.0.0:8765               for everyone who can reach this machine
   chinwag --listen 127.0.0.1:0 --log debug    a port that is free, and much to read
   chinwag --rate 10 --burst 20 --lang zh      stricter, and in Chinese
+  chinwag connect --name ann                  and in another terminal: chat
 
 Sizes are in bytes and times in milliseconds. SIGINT (Ctrl-C) or SIGTERM says goodbye to everyone and stops; \
 a second one stops at once.";
@@ -51,6 +53,22 @@ enum Word {
     /// Run the server (what happens without a command, too)
     #[command(after_help = EXAMPLES, allow_negative_numbers = true)]
     Serve(Box<Flags>),
+    /// Chat from a terminal, or pipe lines into a room and out of it
+    #[command(after_help = connect::EXAMPLES)]
+    Connect(ConnectFlags),
+    /// Print what makes a shell complete the flags: bash, zsh or fish
+    #[command(after_help = "For example in ~/.bashrc: source <(chinwag completions bash)")]
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print a page of the manual
+    #[command(after_help = "For example: chinwag man connect | man -l -")]
+    Man {
+        /// The command that it is about [default: all of it]
+        #[arg(value_name = "COMMAND")]
+        page: Option<Page>,
+    },
 }
 
 #[derive(Args)]
@@ -212,7 +230,7 @@ enum Level {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Language {
+pub(super) enum Language {
     En,
     Zh,
 }
@@ -239,8 +257,8 @@ fn within<N: TryFrom<u64>>(range: &RangeInclusive<u64>, text: &str) -> Result<N,
     number.ok_or_else(|| format!("a whole number from {} to {} is wanted", range.start(), range.end()))
 }
 
-/// See [`Config::from_args`].
-pub(super) fn parse<I>(args: I) -> Result<Config, clap::Error>
+/// See [`Command::from_args`].
+pub(super) fn parse<I>(args: I) -> Result<Command, clap::Error>
 where
     I: IntoIterator,
     I::Item: Into<OsString> + Clone,
@@ -249,12 +267,15 @@ where
     let matches = command.try_get_matches_from_mut(args)?;
     let CommandLine { command: word, flags } = CommandLine::from_arg_matches(&matches)?;
     let flags = match word {
+        Some(Word::Connect(flags)) => return Ok(Command::Connect(flags.into_options())),
+        Some(Word::Completions { shell }) => return Ok(Command::Print(connect::completions(shell, &mut command))),
+        Some(Word::Man { page }) => return Ok(Command::Print(connect::manual(page, command))),
         Some(Word::Serve(flags)) => *flags,
         None => flags,
     };
     let config = flags.into_config();
     config.check().map_err(|problem| command.error(ErrorKind::ValueValidation, problem))?;
-    Ok(config)
+    Ok(Command::Serve(config))
 }
 
 impl Flags {
@@ -268,11 +289,7 @@ impl Flags {
                 Level::Info => LevelFilter::Info,
                 Level::Debug => LevelFilter::Debug,
             },
-            lang: match output.lang {
-                Some(Language::En) => Lang::English,
-                Some(Language::Zh) => Lang::Chinese,
-                None => language_of(sys_locale::get_locale().as_deref()),
-            },
+            lang: spoken(output.lang),
             limits: Limits {
                 connections_max: network.connections_max,
                 message_bytes_max: limits.message_bytes,
@@ -304,6 +321,15 @@ impl Flags {
     }
 }
 
+/// The language that was asked for, else the locale's.
+pub(super) fn spoken(language: Option<Language>) -> Lang {
+    match language {
+        Some(Language::En) => Lang::English,
+        Some(Language::Zh) => Lang::Chinese,
+        None => language_of(sys_locale::get_locale().as_deref()),
+    }
+}
+
 /// Chinese for a locale whose language is (`zh-CN`, `zh_TW.UTF-8`, `zh`), else English.
 fn language_of(locale: Option<&str>) -> Lang {
     let language = locale.and_then(|locale| locale.split(['-', '_', '.', '@']).next());
@@ -315,7 +341,10 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
-        Config::from_args(["chinwag"].into_iter().chain(line.split_whitespace()))
+        match Command::from_args(["chinwag"].into_iter().chain(line.split_whitespace()))? {
+            Command::Serve(config) => Ok(config),
+            other => panic!("{line}: {other:?}"),
+        }
     }
 
     fn error(line: &str) -> String {
@@ -411,7 +440,7 @@ mod tests {
             }
         }
         assert!(error("--ping-ms 0").contains("a whole number from 1 to 86400000"));
-        assert!(error("--message-bytes 16777216").contains("--outbox-bytes 1048576 is too small"));
+        assert!(error("--message-bytes 16777216").contains("--outbox-bytes 4194304 is too small"));
         parse("--rate 0 --burst 0").unwrap();
         parse("--message-bytes 1000 --outbox-bytes 10096 --outboxes-bytes 10096 --recent-bytes 10096").unwrap();
     }

@@ -1,8 +1,9 @@
 //! What was typed becomes what is meant: every limit and deadline of the server, with its unit, default and reason.
 //!
-//! [`Config`] is plain data that anybody may build; [`Config::from_args`] reads a command line, checks each
-//! value's limits, and the rules between values that [`Config::check`] states.
+//! [`Command::from_args`] reads a command line. [`Config`] is the server's: plain data that anybody may build; each value's
+//! limits are checked with the flags, and the rules between values by [`Config::check`].
 
+mod connect;
 mod flags;
 mod listen;
 
@@ -13,6 +14,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use log::LevelFilter;
 
 use crate::chat::ids::Millis;
+use crate::client;
 use crate::wire::encode::Lang;
 
 /// In a room of more members than this, single joins, leaves, renames and typing are not told; one frame a second says
@@ -23,6 +25,32 @@ pub const MEMBERS_TOLD_MAX: usize = 200;
 /// What a frame adds to the text that it carries, at most: keys, a room of 64 characters, two names of 256
 /// characters of four bytes, an `id` of 64 bytes escaped, a timestamp, numbers and the frame's header.
 pub const ENVELOPE_BYTES: usize = 4096;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run the server.
+    Serve(Config),
+    /// Run the terminal client.
+    Connect(client::Options),
+    /// Print this, and that is all: what a shell or `man` reads.
+    Print(Vec<u8>),
+}
+
+impl Command {
+    /// Reads a command line; the first of `args` is the program's name.
+    ///
+    /// # Errors
+    /// What is wrong, naming the flag. Asking for help or the version is such an "error" too; `exit_code` tells: 2
+    /// for a mistake, 0 for these.
+    pub fn from_args<I>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        flags::parse(args)
+    }
+}
 
 /// All that can be set, as the server uses it.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,11 +107,12 @@ pub struct Limits {
     /// Rooms that a user may be in. Default 64: more than a person follows; each costs the server memory and its
     /// going costs a notice in each.
     pub rooms_per_connection_max: usize,
-    /// Bytes that may wait for one reader; past it, it is closed with 4002. Default 1 MiB: seconds of a bad network
-    /// at a busy room's pace, and 16 of the longest messages. At least [`line_bytes_max`](Self::line_bytes_max).
+    /// Bytes that may wait for one reader; past it, it is closed with 4002. Default 4 MiB: seconds of a bad network
+    /// at a busy room's pace, and what 90 people say at once (each 5 lines of 9 kB), for the kernel takes 512 KiB only. Readers
+    /// who are owed the same share it. At least [`line_bytes_max`](Self::line_bytes_max).
     pub outbox_bytes_max: usize,
     /// Bytes that may wait for all readers together; past it, those with most are closed. Default 256 MiB: fits in a
-    /// small machine, and lets 256 readers be at their own limit.
+    /// small machine, and lets 64 readers be at their own limit.
     pub outboxes_bytes_max: usize,
 }
 
@@ -96,7 +125,7 @@ impl Limits {
         headers_max: 100,
         name_chars_max: 32,
         rooms_per_connection_max: 64,
-        outbox_bytes_max: 1 << 20,
+        outbox_bytes_max: 4 << 20,
         outboxes_bytes_max: 256 << 20,
     };
 
@@ -202,19 +231,6 @@ impl Memory {
 impl Config {
     /// The port that is used when none is given.
     pub const PORT: u16 = 8765;
-
-    /// Reads a command line; the first of `args` is the program's name.
-    ///
-    /// # Errors
-    /// What is wrong, naming the flag. Asking for help or the version is such an "error" too; `exit_code` tells: 2
-    /// for a mistake, 0 for these.
-    pub fn from_args<I>(args: I) -> Result<Self, clap::Error>
-    where
-        I: IntoIterator,
-        I::Item: Into<OsString> + Clone,
-    {
-        flags::parse(args)
-    }
 
     /// The rules between values; the limits of each single one are the flags'.
     ///

@@ -17,6 +17,11 @@ const BACKLOG: i32 = 4096;
 /// When accepting failed for want of descriptors: tried again on every close, and this often.
 const PAUSE_MS: Millis = 250;
 
+/// So much the kernel takes of what it cannot send yet (`TCP_NOTSENT_LOWAT`). By default it takes up to 4 MiB for each reader who
+/// lags, a copy for each; what it does not take is with us, one copy for all who are owed the same.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 512 * 1024;
+
 /// The tokens of listeners are `FIRST_TOKEN` and up; connections' lie far below.
 pub(super) const FIRST_TOKEN: usize = usize::MAX - 1_000;
 
@@ -184,8 +189,29 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         // So that `0.0.0.0:8765` and `[::]:8765` can be asked for together.
         socket.set_only_v6(true)?;
     }
+    // What is set here, connections inherit: it saves a call for each. A line is one write, and must not wait for the next
+    // (RFC 896 would make it).
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+
+    #[test]
+    fn connections_inherit_what_listeners_have() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        assert!(connection.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(SockRef::from(&connection).tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
+    }
 }

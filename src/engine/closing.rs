@@ -76,8 +76,8 @@ impl Server {
         }
     }
 
-    /// Writes the answer to a request straight to its fresh socket, which has room for it: outboxes hold whole frames,
-    /// and nothing else, so that they can be cut between two. Returns whether the kernel took it.
+    /// Writes an answer after which the connection ends straight to its fresh socket, which has room for it. Returns whether
+    /// the kernel took it.
     pub(super) fn write_head(&mut self, id: ConnId, response: &[u8]) -> bool {
         let Some(connection) = self.connections.find(id) else { return false };
         match connection.socket.write(response) {
@@ -149,7 +149,16 @@ impl Server {
         if !closing.said || !connection.outbox.is_empty() {
             return;
         }
-        if closing.peer_done {
+        // A peer that said goodbye sends no more. What it had sent is read, so that freeing the socket resets nothing.
+        let said_goodbye = matches!(closing.end, End::Close(CloseReason::Goodbye(_))) && !connection.flags.readable;
+        if closing.peer_done || said_goodbye {
+            // What the kernel still has for it must not wait for ever for a peer that does not read.
+            #[cfg(target_os = "linux")]
+            if let Err(error) = SockRef::from(&connection.socket)
+                .set_tcp_user_timeout(Some(std::time::Duration::from_millis(self.config.deadlines.close_ms)))
+            {
+                log::debug!("{}: {error}", connection.peer);
+            }
             self.doom(id);
         } else if closing.watch.is_none() && !closing.shut {
             // No Close is awaited. Freeing the socket now could reset it before the peer has read the end (RFC 6455

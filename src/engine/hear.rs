@@ -10,10 +10,10 @@ use crate::wire::command::{parse_plain, parse_v1};
 use crate::wire::decoder::{Decoder, Incoming, Partial};
 use crate::wire::head::{self, HeadLimits, Parsed};
 
+use super::Server;
 use super::closing::After;
 use super::connection::{Connection, End, Phase, Rest};
 use super::flush::{BACKLOG_READ_BYTES_MAX, DRAINED_BYTES};
-use super::{Server, random_bytes};
 
 /// What may be taken in during one turn, in bytes read and what they cause. It bounds how long a turn lasts, and how
 /// large the turn's buffers grow: the largest answer, a `history` of some 300 KiB, costs 4 tokens more than a ping.
@@ -28,8 +28,20 @@ const UNITS_PER_MESSAGE: usize = 512;
 /// What each reader stands for that is noted for an event.
 const UNITS_PER_READER: usize = 64;
 
-/// What a token beyond the first stands for: many readers, or an answer that is longer than its request.
-const UNITS_PER_EXTRA_TOKEN: usize = 16 << 10;
+/// What a token beyond the first stands for where it is for the answer, which is longer than its request.
+const UNITS_PER_ANSWER_TOKEN: usize = 16 << 10;
+
+/// The same where it is for 500 readers of what is passed on. One connection's lines are so told half a million times in a
+/// turn at most, which takes some 30 ms, and everybody's eight times as often; in rooms below 500 only the number of lines
+/// is bounded. (Lines that a turn tells together are one write for each reader: telling 256 lines in four turns costs 1.7
+/// times as much as in one.)
+const UNITS_PER_AUDIENCE_TOKEN: usize = 2 << 10;
+
+/// When more than so many wait to be heard, each is read for less: what one says at once is told to all.
+const FEW_READY: usize = 4;
+
+/// That is, so many bytes.
+const INPUT_BYTES_AMONG_MANY: usize = 64 << 10;
 
 /// Pages handed to readers who catch up in one turn: some 4 MiB.
 const PAGES_MAX: usize = 64;
@@ -52,19 +64,12 @@ struct Left {
 /// What a chunk brought.
 #[derive(Default)]
 struct Outcome {
-    messages: u32,
     tokens: u32,
     small_frames: u32,
+    /// What it cost of the turn beyond its bytes.
+    units: usize,
     close: Option<CloseReason>,
     held: bool,
-}
-
-impl Outcome {
-    /// What it cost of the turn beyond its bytes.
-    fn units(&self) -> usize {
-        let extra = self.tokens.saturating_sub(self.messages) as usize;
-        self.messages as usize * UNITS_PER_MESSAGE + extra * UNITS_PER_EXTRA_TOKEN
-    }
 }
 
 impl Server {
@@ -205,13 +210,9 @@ impl Server {
                 self.respond(id, 503, &http::respond(503, &[("Retry-After", "5")], body, false));
                 0
             }
-            Answer::Upgrade { response, .. } if !self.write_head(id, &response) => {
-                self.doom(id);
-                0
-            }
-            Answer::Upgrade { room, name, v1, .. } => {
+            Answer::Upgrade { room, name, v1, response } => {
                 let Some(connection) = self.connections.find(id) else { return 0 };
-                let secret = match random_bytes() {
+                let secret = match self.secrets.draw() {
                     Ok(secret) => secret,
                     Err(error) => {
                         log::error!("the system gives no random bits: {error}");
@@ -228,7 +229,9 @@ impl Server {
                 connection.flags.in_chat = true;
                 connection.flags.upgraded = true;
                 connection.flags.v1 = v1;
+                connection.outbox.give_head(&response, &mut self.turn, self.now.mono_ms);
                 self.connections.open += 1;
+                self.mark_dirty(id);
                 self.arm(id);
                 let event = if v1 {
                     Event::Connected { conn: id, secret }
@@ -252,7 +255,8 @@ impl Server {
             self.keep_rest(id, kept);
             return left.cost;
         }
-        let bytes_max = connection.rate.bytes(&self.config.rate, self.now, input.len());
+        let bytes_max = if self.ready.len() > FEW_READY { INPUT_BYTES_AMONG_MANY } else { input.len() };
+        let bytes_max = connection.rate.bytes(&self.config.rate, self.now, bytes_max);
         if bytes_max == 0 {
             return 0;
         }
@@ -309,7 +313,7 @@ impl Server {
             self.close(id, End::Close(reason), After::Bytes(left));
             left = &[];
         }
-        Left { bytes: left.len(), cost: outcome.units() }
+        Left { bytes: left.len(), cost: outcome.units }
     }
 }
 
@@ -331,30 +335,31 @@ fn converse(
     let mut outcome = Outcome { held: chat.is_held(conn), ..Outcome::default() };
     while !outcome.held
         && outcome.tokens <= tokens_max
-        && outcome.units() < CONNECTION_UNITS
+        && outcome.units < CONNECTION_UNITS
         && let Some(incoming) = decoder.next(partial, left, replies)
     {
-        let hear = |command: Command<'_>, effects: &mut Effects, chat: &mut Chat| {
-            chat.handle(now, Event::Heard { conn, command }, effects);
-            effects.take_cost()
-        };
-        outcome.tokens += match incoming {
-            Ok(Incoming::Text(text)) => hear(parse(&text), effects, chat),
-            Ok(Incoming::Binary(bytes)) => hear(Command { ask: Ask::Binary(&bytes), reference: None }, effects, chat),
+        let command = match &incoming {
+            Ok(Incoming::Text(text)) => parse(text),
+            Ok(Incoming::Binary(bytes)) => Command { ask: Ask::Binary(bytes), reference: None },
             Ok(Incoming::Ping | Incoming::Pong | Incoming::Fragment) => {
                 outcome.small_frames += 1;
                 continue;
             }
             Ok(Incoming::Close(code)) => {
-                outcome.close = Some(CloseReason::Goodbye(code));
+                outcome.close = Some(CloseReason::Goodbye(*code));
                 break;
             }
             Err(reason) => {
-                outcome.close = Some(reason);
+                outcome.close = Some(*reason);
                 break;
             }
         };
-        outcome.messages += 1;
+        let is_passed_on = matches!(command.ask, Ask::Chat { .. } | Ask::Binary(_));
+        chat.handle(now, Event::Heard { conn, command }, effects);
+        let tokens = effects.take_cost();
+        let units_per_token = if is_passed_on { UNITS_PER_AUDIENCE_TOKEN } else { UNITS_PER_ANSWER_TOKEN };
+        outcome.units += UNITS_PER_MESSAGE + tokens.saturating_sub(1) as usize * units_per_token;
+        outcome.tokens += tokens;
         outcome.held = chat.is_held(conn);
     }
     outcome

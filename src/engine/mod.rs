@@ -26,6 +26,7 @@ mod drain;
 mod flush;
 mod hear;
 mod outbox;
+mod secrets;
 mod signals;
 mod turn_buffer;
 mod wheel;
@@ -52,6 +53,7 @@ use clock::Clock;
 use connection::{Bucket, Connection, Connections, Flags, Phase};
 use drain::Stopping;
 use outbox::Outbox;
+use secrets::{Secrets, random_bytes};
 use signals::Signals;
 use turn_buffer::TurnBuffer;
 use wheel::Wheel;
@@ -67,8 +69,8 @@ const ACCEPTS_MAX: usize = 128;
 /// Slots beyond the limit of connections, for telling those who come that the server is full.
 const REFUSALS_MAX: usize = 64;
 
-/// Bytes read from a connection in one turn at most.
-const INPUT_BYTES: usize = 64 * 1024;
+/// Bytes read from a connection in one turn at most: 25 long messages (10 kB), which 64 KiB would make four turns of.
+const INPUT_BYTES: usize = 256 * 1024;
 
 /// The server: everything that the loop has.
 pub struct Server {
@@ -87,6 +89,7 @@ pub struct Server {
     store: Memory,
     effects: Effects,
     completions: Vec<Completion>,
+    secrets: Secrets,
     decoder: Decoder,
     encoder: Encoder,
     /// Where every connection is read into; what is not used up in the turn is copied.
@@ -167,6 +170,7 @@ impl Server {
             connections_max: config.limits.connections_allowed(descriptors),
             chat: Chat::new(limits, random_bytes().map_err(BindError::Setup)?),
             store: Memory::new(store_limits, seed),
+            secrets: Secrets::default(),
             decoder: Decoder::new(config.limits.message_bytes_max),
             encoder: Encoder::new(config.lang),
             config,
@@ -297,10 +301,7 @@ impl Server {
     fn admit(&mut self, mut socket: TcpStream, peer: SocketAddr) {
         let id = self.connections.next_id();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        // A line is one write, and must not wait for the next (RFC 896 would make it).
-        let set_up =
-            socket.set_nodelay(true).and_then(|()| self.poll.registry().register(&mut socket, token_of(id), interest));
-        if let Err(error) = set_up {
+        if let Err(error) = self.poll.registry().register(&mut socket, token_of(id), interest) {
             log::info!("{peer} was gone before it was accepted: {error}");
             return;
         }
@@ -340,12 +341,6 @@ fn token_of(id: ConnId) -> Token {
 
 fn id_of(token: Token) -> ConnId {
     ConnId { index: token.0 as u32, generation: (token.0 >> 32) as u32 }
-}
-
-fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes)
 }
 
 /// The earlier of two times, where there is one.

@@ -66,6 +66,13 @@ impl Outbox {
         self.share.is_empty() && self.backlog.is_none()
     }
 
+    /// Puts the answer to the request in front of all frames, so that both are one write.
+    pub(super) fn give_head(&mut self, bytes: &[u8], turn: &mut TurnBuffer, now_ms: Millis) {
+        debug_assert!(self.is_empty(), "the answer comes first");
+        let pieces = VecDeque::from([turn.keep_head(bytes)]);
+        self.backlog = Some(Box::new(Backlog { pieces, taken: 0, owed: bytes.len(), progress_ms: now_ms }));
+    }
+
     /// Writes until the kernel takes no more (then `writable` is cleared), and keeps the rest. Bounded by what is owed.
     pub(super) fn flush(
         &mut self,
@@ -74,45 +81,28 @@ impl Outbox {
         turn: &mut TurnBuffer,
         now_ms: Millis,
     ) -> Flushed {
-        if let Err(error) = self.flush_backlog(socket, writable, turn, now_ms) {
-            return Flushed::Broken(error);
-        }
-        let taken = if self.backlog.is_none() && *writable {
-            let slices = self.share.iter().map(|&span| turn.bytes(span));
-            match write_all(socket, writable, slices) {
+        let mut taken = 0;
+        if *writable {
+            let backlog = self.backlog.iter().flat_map(|backlog| backlog.slices());
+            let slices = backlog.chain(self.share.iter().map(|&span| turn.bytes(span)));
+            taken = match write_all(socket, writable, slices) {
                 Ok(taken) => taken,
                 Err(error) => return Flushed::Broken(error),
+            };
+        }
+        if let Some(backlog) = &mut self.backlog {
+            let of_backlog = taken.min(backlog.owed);
+            taken -= of_backlog;
+            if of_backlog > 0 {
+                backlog.progress_ms = now_ms;
             }
-        } else {
-            0
-        };
+            backlog.advance(of_backlog, turn);
+            if backlog.pieces.is_empty() {
+                self.backlog = None;
+            }
+        }
         self.keep_rest(taken, turn, now_ms);
         if self.backlog.is_some() { Flushed::Some } else { Flushed::All }
-    }
-
-    fn flush_backlog(
-        &mut self,
-        socket: &mut impl Write,
-        writable: &mut bool,
-        turn: &mut TurnBuffer,
-        now_ms: Millis,
-    ) -> io::Result<()> {
-        let Some(backlog) = &mut self.backlog else { return Ok(()) };
-        if !*writable {
-            return Ok(());
-        }
-        let skip = backlog.taken;
-        let slices =
-            backlog.pieces.iter().enumerate().map(|(place, piece)| &piece.bytes()[if place == 0 { skip } else { 0 }..]);
-        let taken = write_all(socket, writable, slices)?;
-        if taken > 0 {
-            backlog.progress_ms = now_ms;
-        }
-        backlog.advance(taken, turn);
-        if backlog.pieces.is_empty() {
-            self.backlog = None;
-        }
-        Ok(())
     }
 
     /// Copies out what the kernel did not take of the share.
@@ -161,6 +151,11 @@ impl Outbox {
 }
 
 impl Backlog {
+    fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let skip = |place| if place == 0 { self.taken } else { 0 };
+        self.pieces.iter().enumerate().map(move |(place, piece)| &piece.bytes()[skip(place)..])
+    }
+
     fn advance(&mut self, mut taken: usize, turn: &mut TurnBuffer) {
         self.owed -= taken;
         while let Some(piece) = self.pieces.front() {
@@ -252,6 +247,10 @@ mod tests {
             let mut outbox = Outbox::default();
             let mut socket = Socket { taken: Vec::new(), room: 0, step: random.usize(1..400) };
             let mut expected = Vec::new();
+            if random.bool() {
+                expected = b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec();
+                outbox.give_head(&expected, &mut turn, 0);
+            }
             for number in 0..200 {
                 for _ in 0..random.usize(0..4) {
                     let bytes = line(number);
@@ -272,6 +271,25 @@ mod tests {
             assert!(matches!(outbox.flush(&mut socket, &mut true, &mut turn, 1), Flushed::All));
             assert!(socket.taken == expected, "seed {seed}");
             assert_eq!((turn.kept_bytes(), outbox.is_empty()), (0, true), "seed {seed}");
+        }
+    }
+
+    /// What comes before the first frame is no frame: it is not walked as one, and not cut.
+    #[test]
+    fn a_cut_leaves_the_answer_to_the_request() {
+        for taken in 0..=40 {
+            let mut turn = TurnBuffer::default();
+            let mut outbox = Outbox::default();
+            outbox.give_head(&[0x89; 15], &mut turn, 0);
+            outbox.give(turn.write_rooms(|out| (0..2).for_each(|_| write_frame(out, Opcode::Text, b"12345678"))));
+            let mut socket = Socket { taken: Vec::new(), room: taken, step: usize::MAX };
+            outbox.flush(&mut socket, &mut true, &mut turn, 1);
+            turn.clear();
+            outbox.cut(&mut turn);
+            socket.room = usize::MAX;
+            outbox.flush(&mut socket, &mut true, &mut turn, 1);
+            let whole = [15, 25, 35].into_iter().find(|&whole| whole >= taken).unwrap_or(35);
+            assert_eq!((socket.taken.len(), turn.kept_bytes()), (whole, 0), "cut after {taken}");
         }
     }
 

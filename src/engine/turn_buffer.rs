@@ -50,6 +50,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// What comes before the first frame: the answer to the request. It is never cut.
+    fn head(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.into(), lead: bytes.len(), end: bytes.len() }
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.end]
     }
@@ -122,6 +127,12 @@ impl TurnBuffer {
             bytes
         };
         (Piece { end: bytes.len(), bytes, lead: 0 }, taken)
+    }
+
+    /// Counts what is owed to one reader, besides frames of the turn.
+    pub(super) fn keep_head(&mut self, bytes: &[u8]) -> Piece {
+        self.kept_bytes += bytes.len();
+        Piece::head(bytes)
     }
 
     /// Takes back a piece that its reader needs no more.

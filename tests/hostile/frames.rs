@@ -102,6 +102,8 @@ fn fragments_may_be_cut_anywhere() {
     assert!(raw.frame().text().contains(text));
 }
 
+/// > | 1009 | a message over the limit | send less |
+///
 /// > | a message from a client | 65,536 bytes | `--message-bytes` | close 1009, as soon as a frame announces it |
 #[test]
 fn too_large_messages_are_closed_with_1009_when_they_are_announced() {

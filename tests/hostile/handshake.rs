@@ -56,6 +56,8 @@ fn a_whole_visit_may_come_in_one_packet() {
     assert_eq!(other.json()["type"], "user_leave");
 }
 
+/// > A handshake as in RFC 6455 section 4.1 is answered with 101.
+///
 /// > `Host`, `Upgrade: websocket`, `Connection: Upgrade` (perhaps among others, in one line or several)
 ///
 /// > Any `Origin` is served; no cookie is read.
@@ -81,6 +83,8 @@ fn handshakes_that_are_written_otherwise() {
     }
 }
 
+/// > without it the 101 has no `Sec-WebSocket-Protocol`
+///
 /// > Offered extensions are not accepted: the 101 has no `Sec-WebSocket-Extensions`, and there is no compression. Of
 /// > offered subprotocols only `chinwag.v1` is
 #[test]

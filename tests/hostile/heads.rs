@@ -29,6 +29,9 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
+/// > gets an HTTP answer: `text/plain`, with `Content-Length` and `Connection: close` (and `Upgrade`, where the
+/// > answer names something to upgrade to), and then the connection ends.
+///
 /// > | `404 Not Found` | no handshake, and a path other than `/` and `/rooms/NAME` |
 ///
 /// > no handshake, but a path that takes one: says `Upgrade: websocket`
@@ -88,6 +91,8 @@ fn other_methods() {
     assert_eq!(raw.head().status, "HTTP/1.1 405 Method Not Allowed");
 }
 
+/// > The server speaks no TLS
+///
 /// > no HTTP; HTTP/1.1 without `Host`, or two; a handshake by HTTP/1.0, with a body, without `Connection: Upgrade`, or with
 /// > a `Sec-WebSocket-Key` that is missing or not 16 bytes; a bad room in its path
 ///

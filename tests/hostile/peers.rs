@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::common::raw::{CLOSE, PING, PONG, TEXT, close_payload, frame};
+use socket2::{Domain, Socket, Type};
+
+use crate::common::raw::{CLOSE, PING, PONG, Raw, TEXT, close_payload, frame};
 use crate::common::server::Server;
 
 /// > Goodbye with a Close is polite, not needed: half a goodbye (the end of the stream), a reset and silence end a
@@ -37,6 +39,10 @@ fn however_a_client_goes_the_others_are_told() {
     watcher.quiet();
 }
 
+/// > | a silent client | 60 s | `--silence-ms` | close 4003 |
+///
+/// > | 4003 | nothing was heard of it | come back later |
+///
 /// > If nothing is heard for 60 s (`--silence-ms`), it is closed with 4003.
 ///
 /// > After 30 s in which nothing was heard of a client (`--ping-ms`) it gets a WebSocket Ping
@@ -150,4 +156,80 @@ fn slots_are_used_again_safely() {
     };
     watcher.until("all to be gone", last);
     watcher.quiet();
+}
+
+/// > (It comes up to a sixth of that time later, so that the Pings of many do not fall together.)
+#[test]
+fn pings_of_many_do_not_fall_together() {
+    const PING_MS: u128 = 1_200;
+    let server = Server::start(&["--ping-ms", "1200"]);
+    let start = Instant::now();
+    let peers: Vec<_> = (0..24).map(|_| server.raw().upgraded("/")).collect();
+    let waiting: Vec<_> = peers
+        .into_iter()
+        .map(|mut peer| {
+            std::thread::spawn(move || {
+                assert_eq!(peer.until(PING).first & 0xf, PING);
+                start.elapsed().as_millis()
+            })
+        })
+        .collect();
+    let mut pinged: Vec<u128> = waiting.into_iter().map(|thread| thread.join().expect("a Ping came")).collect();
+    pinged.sort_unstable();
+    let (first, last) = (pinged[0], pinged[23]);
+    // Clocks of two processes: a few milliseconds for granularity.
+    assert!(first + 30 >= PING_MS, "{pinged:?}");
+    assert!(last < 3 * PING_MS, "{pinged:?}");
+    // Each was last heard when the last of them was told to it. They are spread over 200 ms.
+    assert!(last - first >= 80, "{pinged:?}");
+}
+
+/// > Any bytes count, and so does progress in writing what had to wait; silence is counted only while the server reads
+/// > that connection.
+///
+/// One reads slowly what others have said, and never sends anything, not even a Pong. When it has all, it is silent.
+#[test]
+fn who_takes_what_it_is_owed_is_not_silent() {
+    const LINES: usize = 300;
+    let flags = ["--ping-ms", "100", "--silence-ms", "400", "--rate", "0", "--outbox-bytes", "50000000"];
+    let server = Server::start(&flags);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.connect(&server.address.into()).expect("the server accepts");
+    let mut mute = Raw::over(socket.into(), server.scene.clone()).upgraded("/rooms/tea?name=mute");
+    let mut clock = server.raw().upgraded("/rooms/cake");
+    let mut talker = server.join("talker", "tea", 2);
+    for number in 0..LINES {
+        talker.send(&format!("{number} {}", "x".repeat(60_000)));
+        assert_eq!(talker.json()["seq"], number + 1);
+    }
+    let start = Instant::now();
+    for number in 0..LINES {
+        // Every tenth line waits for a Ping to another connection: a tenth of a second.
+        if number % 10 == 0 && number < LINES / 2 {
+            let ping = clock.until(PING);
+            clock.send(frame(PONG, &ping.payload));
+            talker.quiet();
+        }
+        mute.until_text(&format!(r#""message":"{number} "#));
+        // Here it is still owed more than the kernel holds for it, and nobody was told of a leave.
+        let took = start.elapsed();
+        assert!(number != LINES / 2 || took.as_millis() > 1_000, "half of it was read within {took:?}");
+    }
+    assert_eq!(mute.until(CLOSE).close().0, 4003);
+}
+
+/// > silence is counted only while the server reads that connection.
+///
+/// One that is over its rate for longer than anybody may be silent: it is heard late, and not closed.
+#[test]
+fn who_is_not_read_is_not_silent() {
+    let flags = ["--rate", "4", "--burst", "1", "--ping-ms", "100", "--silence-ms", "300"];
+    let server = Server::start(&flags);
+    let mut raw = server.raw().upgraded("/rooms/tea?name=hasty");
+    let start = Instant::now();
+    // A renaming costs ten tokens: two and a half seconds, in which nothing is read, no Pong either.
+    raw.send([frame(TEXT, br#"{"type":"name","name":"speedy"}"#), frame(TEXT, b"late")].concat());
+    raw.until_text("late");
+    assert!(start.elapsed().as_millis() > 1_000, "it was read after {:?} already", start.elapsed());
 }

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use crate::common::raw::{CONTINUATION, FIN, TEXT, frame, frame_with, handshake};
+use crate::common::raw::{CONTINUATION, FIN, PING, TEXT, frame, frame_with, handshake};
 use crate::common::server::Server;
 
+/// > | the rate of a connection | 50 a second, 100 at once | `--rate`, `--burst` | it is read later |
+///
 /// > A client without tokens is not read until it has some again: nothing is lost, it is only late, and nobody else
 /// > notices.
 #[test]
@@ -169,4 +171,25 @@ fn many_requests_in_one_piece_are_heard_at_the_rate() {
     }
     assert!(start.elapsed().as_millis() >= 600, "30 at 20 a second with 5 at once took only {:?}", start.elapsed());
     assert_eq!(other.json()["type"], "user_join");
+}
+
+/// > Tokens come back at `--rate` a second, up to `--burst`.
+///
+/// Who was silent for long has saved no more than that.
+#[test]
+fn nobody_saves_more_tokens_than_the_burst() {
+    let server = Server::start(&["--rate", "40", "--burst", "10", "--ping-ms", "1000"]);
+    let mut raw = server.raw().upgraded("/");
+    // The server's Ping says that a second went by: 40 tokens, of which 10 are kept.
+    assert_eq!(raw.until(PING).first & 0xf, PING);
+    let start = Instant::now();
+    // One by one, so that each waits for the tokens that the last one took.
+    for number in 0..40 {
+        raw.send(frame(TEXT, format!(r#"{{"type":"ping","t":{number}}}"#).as_bytes()));
+        raw.until_text(&format!(r#""t":{number}"#));
+    }
+    // By the book: 39 less the 10 at once, at 40 a second: 0.7 s.
+    let took = start.elapsed();
+    assert!(took.as_millis() >= 400, "40 at 40 a second with 10 at once took only {took:?}");
+    assert!(took.as_secs() < 8, "40 at 40 a second took {took:?}");
 }

@@ -2,6 +2,8 @@
 
 use crate::common::server::Server;
 
+/// > `retry` says whether the same request may succeed later.
+///
 /// > What a command gets wrong is answered with an `error`, to its sender only, and the connection lives on
 ///
 /// > `room`, `ref` and `id` are the request's own, where it has them
@@ -95,4 +97,32 @@ fn rooms_that_are_none() {
         }
     }
     alice.quiet();
+}
+
+/// > of a request that is wrong in itself, those that are strings of up to 64 bytes.
+///
+/// What is longer, or no string, is left out; the rest is there.
+#[test]
+fn an_error_of_a_bad_request_has_what_is_good_of_it() {
+    let server = Server::start(&["--rate", "0"]);
+    let mut alice = server.join("alice", "tea", 1);
+    let (good, long) = ("x".repeat(64), "x".repeat(65));
+    for (fields, code, room, reference, id) in [
+        (format!(r#""room":"{good}","ref":"{good}","id":"{good}","message":7"#), "bad_request", true, true, true),
+        (format!(r#""room":"{long}","ref":"{good}","id":"{good}","message":7"#), "bad_request", false, true, true),
+        (format!(r#""room":7,"ref":"{good}","id":"{good}""#), "bad_request", false, true, true),
+        (format!(r#""room":"{good}","ref":"{good}","id":"{long}""#), "too_large", true, true, false),
+        (format!(r#""room":"{good}","ref":"{good}","id":[7]"#), "bad_request", true, true, false),
+        (format!(r#""room":"{good}","ref":"{long}","id":"{good}""#), "too_large", true, false, true),
+        (format!(r#""room":"{good}","ref":7,"id":"{good}""#), "bad_request", true, false, true),
+    ] {
+        alice.send(&format!(r#"{{"type":"chat",{fields}}}"#));
+        let error = alice.expect_error(code);
+        for (field, there) in [("room", room), ("ref", reference), ("id", id)] {
+            assert_eq!(error.get(field), there.then(|| good.clone().into()).as_ref(), "{field}, {fields}: {error}");
+        }
+    }
+    // Of a request that is well formed, the room is what was asked for, however long.
+    alice.send(&format!(r#"{{"type":"join","room":"{long}"}}"#));
+    assert_eq!(alice.expect_error("room_invalid")["room"], long);
 }

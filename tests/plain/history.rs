@@ -67,6 +67,10 @@ fn every_span_gives_the_lines_next_to_it() {
     assert!(none.is_empty() && facts[2] == false, "below the first there never was a line: not an error");
 }
 
+/// > | `history_gone` | section 7 |
+///
+/// > (`history_gone` names the room even if the request did not.)
+///
 /// > the newest 1,000 of a room (`--recent-messages`)
 ///
 /// > `after` a line that is kept no more begins at `oldest`; `before` a line of which nothing below is kept, although there
@@ -79,7 +83,8 @@ fn lines_that_are_not_kept_are_told_of() {
     expect(&mut alice, r#","after":0,"limit":2"#, 4..=5, (4, 1003, true));
     expect(&mut alice, r#","before":6,"limit":9"#, 4..=5, (4, 1003, false));
     alice.send(r#"{"type":"history","before":4,"ref":"r"}"#);
-    assert_eq!(alice.expect_error("history_gone")["ref"], "r");
+    let error = alice.expect_error("history_gone");
+    assert_eq!((&error["room"], &error["ref"]), (&"tea".into(), &"r".into()), "{error}");
     alice.send(r#"{"type":"history","room":"tea","before":2}"#);
     assert_eq!(alice.expect_error("history_gone")["room"], "tea");
 }

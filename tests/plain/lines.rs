@@ -3,6 +3,9 @@
 use crate::common::client::Client;
 use crate::common::server::Server;
 
+/// > | it sends any text that is no JSON object | everyone in the room, itself too | `chat`, with the text as
+/// > `message` |
+///
 /// > What is not a JSON object is a chat message, as it is:
 #[test]
 fn text_that_is_no_json_object_is_a_chat_message() {
@@ -45,6 +48,8 @@ fn text_that_is_no_json_object_is_a_chat_message() {
     assert_eq!(bob.json()["message"], *long, "a message of just --message-bytes");
 }
 
+/// > | `unknown_type` | a `type` that is not known, or none |
+///
 /// > A JSON object is a command. One with an unknown or missing `type` is answered with error `unknown_type`; one with a
 /// > known field of the wrong type, or one that is an object by RFC 8259's grammar but cannot be text (`"\ud800"`),
 /// > with `bad_request`. Neither goes to anybody else.
@@ -136,6 +141,8 @@ fn every_reader_gets_the_same_lines_in_the_same_order() {
     }
 }
 
+/// > Every command may have a `ref`, a string of up to 64 bytes: it comes back in the answer or the error
+///
 /// > Answers to one connection's commands come in the order of the commands, and so do its lines. Only what has to be
 /// > stored first, a `chat` or `private` and its `ack`, may come later than the answer to a later command.
 #[test]
@@ -199,6 +206,8 @@ fn what_a_user_does_takes_effect_in_order() {
     bob.quiet();
 }
 
+/// > A `chat` or `private` with an `id` (any string up to 64 bytes) is answered with an `ack`
+///
 /// > To a member of the room its own `chat` comes first, then the `ack`.
 ///
 /// > it is answered with an `ack` that says `duplicate` and the first `seq`, and is not shown again
@@ -312,6 +321,10 @@ fn typing_is_told_once_in_a_while_and_never_stored() {
     assert_eq!(alice.json()["newest"], 0);
 }
 
+/// > | it sends `{"type":"ping"}` | itself | `pong` |
+///
+/// > but for `t`, which may be any
+///
 /// > is answered with a `pong` with the same `t`: a number, or a string of up to 64 bytes.
 #[test]
 fn a_pong_has_the_pings_t_as_it_was() {

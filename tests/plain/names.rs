@@ -46,6 +46,8 @@ fn a_name_in_the_query_is_encoded_as_in_a_web_form() {
     }
 }
 
+/// > | `name_taken`, `name_invalid` | section 3 |
+///
 /// > Names are compared as RFC 8266 nicknames, across all rooms, so `Alice` and `ALICE` are one name, and only one user
 /// > can have it at a time.
 ///
@@ -123,6 +125,10 @@ fn a_rename_is_told_once_to_everybody_who_shares_a_room() {
     bob.expect_chat("eve", "hi");
 }
 
+/// > Each plain connection is a user of its own.
+///
+/// > | who it is | a new user each time |
+///
 /// > A `user` is `u` and 16 characters of `a`–`z` and `2`–`7`; it is random, and it is gone with the connection: who
 /// > connects anew is a new user.
 ///

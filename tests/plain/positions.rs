@@ -55,6 +55,8 @@ fn last_gives_the_last_lines() {
     join(&mut s.reader, r#""last":0"#, 0);
 }
 
+/// > The `epoch` of `joined` and the `seq` and `timestamp` of the last line that one has are a position.
+///
 /// > if that says `"recovered":true`, exactly the missed lines follow, in order, and then the new ones: none missing,
 /// > none twice.
 ///
@@ -178,6 +180,10 @@ fn a_slow_reader_is_told_of_every_hole() {
     assert!(holes > 0, "nothing was lost: the test tests nothing");
 }
 
+/// > A position is `epoch` and `seq`; `seq` without `epoch` is a `bad_request`.
+///
+/// > Numbers are whole, from 0 to 2^53 - 1
+///
 /// > a needed one missing, a number out of range
 #[test]
 fn positions_that_make_no_sense_are_bad_requests() {
@@ -187,7 +193,11 @@ fn positions_that_make_no_sense_are_bad_requests() {
         r#""epoch":"x","seq":-1"#,
         r#""epoch":"x","seq":1.5"#,
         r#""epoch":"x","seq":"1""#,
+        r#""epoch":"x","seq":9007199254740992"#,
+        r#""seq":1"#,
+        r#""seq":1,"last":5"#,
         r#""last":-1"#,
+        r#""last":9007199254740992"#,
         r#""last":"3""#,
         r#""epoch":"x","seq":1,"time":12"#,
         r#""epoch":"x","seq":1,"time":"noon""#,
@@ -195,6 +205,9 @@ fn positions_that_make_no_sense_are_bad_requests() {
         s.reader.send(&format!(r#"{{"type":"join","room":"tea",{fields},"ref":"r"}}"#));
         assert_eq!(s.reader.expect_error("bad_request")["ref"], "r", "{fields}");
     }
+    // The largest are numbers all the same.
+    s.reader.send(r#"{"type":"join","room":"cake","epoch":"x","seq":9007199254740991,"last":9007199254740991}"#);
+    assert_eq!(s.reader.json()["reason"], "epoch");
     s.reader.send(r#"{"type":"join"}"#);
     s.reader.expect_error("bad_request");
     s.reader.quiet();

@@ -2,6 +2,8 @@
 
 use crate::common::server::Server;
 
+/// > `{"type":"private","to":"bob","message":"hi"}` goes to one user, wherever that user is.
+///
 /// > goes to one user, wherever that user is. `to` is a name or a `user`. The sender gets a copy of its own, of type
 /// > `private`; who receives it gets it as `system`.
 #[test]
@@ -37,6 +39,8 @@ fn a_private_message_reaches_one_user_in_any_room() {
     }
 }
 
+/// > | `no_such_user` | section 6 |
+///
 /// > Nobody by that name or user: error `no_such_user`.
 #[test]
 fn a_private_message_to_nobody_is_an_error() {

@@ -2,6 +2,12 @@
 
 use crate::common::server::{Launch, Server};
 
+/// > | `/rooms/NAME` | `NAME` |
+///
+/// > A room begins to exist when somebody comes.
+///
+/// > Rooms are named with 1 to 64 characters of `A`–`Z`, `a`–`z`, `0`–`9`, `-`, `_` and `.`
+///
 /// > A connection is in its path's room at once: there is nothing to send first.
 ///
 /// > | any other | `lobby` |
@@ -43,6 +49,8 @@ fn rooms_are_apart() {
     alice.quiet();
 }
 
+/// > | `not_joined` | the user is not in that room, or in none |
+///
 /// > Where a command says no `room`, it means the first that the user is in: the one of the connection's path,
 /// > until the user leaves it, then the one that was joined next.
 ///
@@ -95,6 +103,8 @@ fn joining_again_only_answers() {
     bob.quiet();
 }
 
+/// > | `{"type":"join","room":"tea"}` | `joined` | `user_join` |
+///
 /// > it goes, however it goes | the others | `user_leave` |
 #[test]
 fn a_user_in_several_rooms_leaves_them_all() {
@@ -111,6 +121,8 @@ fn a_user_in_several_rooms_leaves_them_all() {
     bob.expect(r#"{"type":"user_leave","message":"carol left","online_count":1,"timestamp":"<T>","room":"two","user":"<U1>","name":"carol"}"#);
 }
 
+/// > | `room_limit` | a room too many (section 4) |
+///
 /// > A user can be in several rooms, 64 at most (`--rooms-per-connection`).
 #[test]
 fn a_room_too_many_is_refused() {
@@ -131,6 +143,8 @@ fn a_room_too_many_is_refused() {
     assert_eq!(alice.json()["type"], "joined");
 }
 
+/// > | 1013 | the server has no room now | come back later |
+///
 /// > A room that nobody is in and that holds no line may be forgotten; its next life has a new epoch.
 ///
 /// > the server has no room for it now, as with more than 100,000 rooms (`--rooms-max`); `retry` is true
@@ -168,6 +182,12 @@ fn a_room_keeps_its_lines_while_nobody_is_there() {
     assert_eq!(bob.expect_chat("bob", "next"), 2);
 }
 
+/// > The frames of section 2 are frozen.
+///
+/// > These frames are frozen.
+///
+/// > | a client connects | itself | `system`: welcome, and how many are online in the room |
+///
 /// > Unasked, a plain client gets only `system`, `user_join`, `user_leave` and `chat`, all text. Frames of other types are
 /// > answers to its own commands; binary frames come only to who sent one (section 9).
 ///
@@ -229,4 +249,31 @@ fn the_language_follows_the_locale() {
         client.send(r#"{"type":"dance"}"#);
         assert!(client.expect_error("unknown_type")["message"].as_str().is_some_and(str::is_ascii), "{locale}");
     }
+}
+
+/// > When there are as many rooms as there may be (`--rooms-max`), the one that was left the longest ago makes place for a
+/// > new one, with its lines.
+#[test]
+fn the_room_that_was_left_the_longest_ago_makes_place() {
+    let server = Server::start(&["--rooms-max", "3", "--rate", "0"]);
+    let mut alice = server.join("alice", "home", 1);
+    let mut visit = |room: &str| {
+        alice.send(&format!(r#"{{"type":"join","room":"{room}"}}"#));
+        let joined = alice.json();
+        assert_eq!(joined["type"], "joined", "{joined}");
+        alice.send(&format!(r#"{{"type":"chat","room":"{room}","message":"I was here"}}"#));
+        alice.json();
+        alice.send(&format!(r#"{{"type":"leave","room":"{room}"}}"#));
+        assert_eq!(alice.json()["type"], "left");
+        (joined["seq"].as_u64().expect("a seq"), joined["epoch"].as_str().expect("an epoch").to_owned())
+    };
+    let (_, one) = visit("one");
+    let (_, two) = visit("two");
+    // It was left later than `two` now.
+    assert_eq!(visit("one"), (1, one.clone()));
+    visit("three");
+    assert_eq!(visit("one"), (2, one), "a room that was left a moment ago is kept");
+    let (seq, again) = visit("two");
+    assert_eq!(seq, 0, "its lines are gone");
+    assert_ne!(again, two);
 }

@@ -39,6 +39,17 @@ impl Watchers {
     }
 }
 
+/// > | when the connection breaks | it has gone, and who comes is somebody new | it stays for a while, and goes on in
+/// > all its rooms where it was |
+///
+/// > | its own code | the client said goodbye with another code, or none: the user stays for the grace | reconnect
+/// > and resume, if it means to |
+///
+/// > A Close without a code, or with any other code of the client's own, is such a way, too; the 45xx meant are those that
+/// > the server sends.
+///
+/// > | none (the stream ends or is reset) | the network, a proxy, a crash | reconnect and resume |
+///
 /// > A user whose v1 connection ends in any way but close 1000 or a 45xx stays for the grace (30 s): name kept, nobody
 /// > told. (1001 is a page reload.)
 ///
@@ -50,14 +61,18 @@ fn a_short_cut_is_told_to_nobody() {
     let mut watchers = Watchers::new(&server, "tea");
     let mut alice = V1::come(&server, "alice", &["tea", "cake"]);
     watchers.told("user_join", "alice", 3);
-    for round in 0..12 {
-        match round % 6 {
+    for round in 0..16 {
+        match round % 8 {
             0 => alice.cut(),
             // The stream's end, without a Close; and with these codes, one of which is none.
             1 => alice.wire().stream.shutdown(std::net::Shutdown::Write).expect("a socket shuts down"),
             2 => alice.wire().say_close(Some(1001)),
             3 => alice.wire().say_close(None),
             4 => alice.wire().say_close(Some(3000)),
+            // One of the server's final codes, but said by the client.
+            5 => alice.wire().say_close(Some(4599)),
+            // Text that is not UTF-8 (masked with zeros): the server closes with 1007.
+            6 => alice.wire().write(&[0x81, 0x81, 0, 0, 0, 0, 0xff]),
             // A frame that is none (RFC 6455 section 5.2: reserved bits): the server closes with 1002.
             _ => alice.wire().write(&[0xf1, 0x80, 0, 0, 0, 0]),
         }
@@ -101,6 +116,10 @@ fn who_is_in_the_grace_counts() {
     dave.quiet();
 }
 
+/// > `--grace-ms` sets how long.
+///
+/// > | the grace | 30 s | `--grace-ms` | the others get `user_leave` |
+///
 /// > stays for the grace (30 s)
 ///
 /// However often somebody comes and goes, after the last grace there is exactly one leave; and then one join.
@@ -132,6 +151,8 @@ fn after_the_grace_there_is_exactly_one_leave() {
     watchers.told("user_join", "alice", 3);
 }
 
+/// > | 1000 | the client said goodbye with 1000: the user leaves at once | stop |
+///
 /// > 1000, 45xx and plain clients leave at once.
 #[test]
 fn a_goodbye_is_told_at_once() {
@@ -189,6 +210,8 @@ fn a_name_is_not_stuck_after_a_reconnect() {
     alice.expect_error("name_taken");
 }
 
+/// > When the grace is over, the others get `user_leave`, and the name is free.
+///
 /// > stays for the grace (30 s): name kept
 ///
 /// And after the grace it is kept no longer.
@@ -206,6 +229,12 @@ fn a_name_is_free_after_the_grace() {
     assert_eq!(bob.typed("user_rename")["to"], "alice");
 }
 
+/// > In all cases but 1000 and 45xx the user stays for the grace (section 15.3).
+///
+/// > | 1002, 1007, 1009 | bad frame, bad UTF-8, too large | stop and show |
+///
+/// > | 4003 | no heartbeat: nothing was heard of it; or no `hello` | reconnect and resume |
+///
 /// > closes with 4003
 ///
 /// > A user whose v1 connection ends in any way but close 1000 or a 45xx stays for the grace
@@ -233,4 +262,33 @@ fn who_is_closed_by_the_server_is_expected_back() {
     alice.resume(&server);
     alice.quiet();
     watchers.told_nothing();
+}
+
+/// > What is not stored is lost: who came and went meanwhile, renames, typing, binary.
+///
+/// Nothing of it is made up for; `who` tells how it is now.
+#[test]
+fn what_is_not_stored_is_lost_to_who_is_away() {
+    let server = Server::start(&["--rate", "0"]);
+    let mut watchers = Watchers::new(&server, "tea");
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    watchers.told("user_join", "alice", 3);
+    alice.cut();
+    drop(server.join("visitor", "tea", 4));
+    watchers.v1.typed("user_join");
+    watchers.v1.typed("user_leave");
+    watchers.v1.send(r#"{"type":"typing"}"#);
+    watchers.v1.wire().send_binary(b"nobody keeps this");
+    watchers.v1.send(r#"{"type":"name","name":"renamed"}"#);
+    watchers.v1.typed("user_rename");
+    watchers.v1.say("tea", "this is kept");
+    watchers.v1.expect_chat("renamed", "this is kept");
+    alice.resume(&server);
+    alice.expect_chat("renamed", "this is kept");
+    alice.quiet();
+    alice.send(r#"{"type":"who"}"#);
+    let presence = alice.typed("presence");
+    let names: Vec<&str> =
+        presence["users"].as_array().expect("a list").iter().filter_map(|user| user["name"].as_str()).collect();
+    assert_eq!(names, ["plain", "renamed", "alice"], "{presence}");
 }

@@ -16,6 +16,11 @@ const WELCOME: &str = concat!(
     r#"","timestamp":"<T>"}"#
 );
 
+/// > A connection chooses by the WebSocket subprotocol in its handshake
+///
+/// > A handshake that offers `chinwag.v1` in `Sec-WebSocket-Protocol`, alone or among others, in one line or several,
+/// > gets it: the 101 says so (RFC 6455 section 4.2.2). Capitals make a difference.
+///
 /// > | `Sec-WebSocket-Protocol` | absent, or only ones we do not know (none is echoed) | offers `chinwag.v1` (echoed in the
 /// > 101) |
 #[test]
@@ -56,6 +61,14 @@ fn the_subprotocol_is_echoed_exactly() {
     assert_eq!(raw.head().header("sec-websocket-protocol"), None);
 }
 
+/// > | `user` | who one is |
+///
+/// > | `name` | by which name |
+///
+/// > | `heartbeat_ms` | after how much silence a client should ping, in milliseconds (section 20.3); 25,000 |
+///
+/// > | `server` | which server it is: `chinwag/` and its version |
+///
 /// > Nothing but errors comes before it. Then come, in this order
 ///
 /// > a `joined` for `@me`, the stream of one's private messages (section 17); and a `joined` for each of the other
@@ -92,6 +105,10 @@ impl Checked<'_> {
     }
 }
 
+/// > | `ref` | a string of up to 64 bytes; it comes back in the `welcome` | |
+///
+/// > | `ref`? | the `hello`'s |
+///
 /// > `heartbeat_ms` is five sixths of `--ping-ms`
 ///
 /// > `limits` | what the server was started with: `message_bytes` (`--message-bytes`), `name_chars` (`--name-chars`),
@@ -157,6 +174,8 @@ fn all_of_hello_is_optional() {
     }
 }
 
+/// > | the time until `hello` | 10 s | `--hello-ms` | close 4003 |
+///
 /// > It must come within 10 s (`--hello-ms`), else the connection is closed with 4003.
 ///
 /// > it gains no time
@@ -190,6 +209,12 @@ fn who_says_no_hello_is_closed() {
     other.quiet();
 }
 
+/// > The first thing that a client says is `hello`.
+///
+/// > | `bad_request` | also: anything before `hello`; a second `hello` |
+///
+/// > The `room` of an entry of `rooms` is needed.
+///
 /// > | joins | its path's room at once | nothing until its `hello`, which must come within 10 s (else 4003) |
 ///
 /// > On `chinwag.v1` anything before `hello` is answered with `bad_request`
@@ -241,7 +266,7 @@ fn anything_before_hello_is_a_bad_request() {
     assert_eq!(other.json()["name"], "alice");
 }
 
-/// > is answered with `bad_request`, unless something else is wrong with it, too (`bad_json`), and with its `ref`
+/// > is answered with `bad_request`, unless something else is wrong with it, too (`bad_json`, `too_large`), and with its `ref`
 #[test]
 fn what_is_too_large_before_hello_is_told_as_such() {
     let server = Server::start(&[]);
@@ -286,6 +311,10 @@ fn a_second_hello_is_a_bad_request() {
     alice.expect_chat("alice", "still here");
 }
 
+/// > Text that is no JSON object is answered with `bad_json` at any time, and goes to nobody.
+///
+/// > | `bad_json` | text that is no JSON object |
+///
 /// > | text that is no JSON object | is a chat message | error `bad_json` (a truncated `hello` would leak a secret into the
 /// > room) |
 #[test]
@@ -393,6 +422,9 @@ fn everything_may_come_in_one_piece() {
     assert_eq!(came, expected);
 }
 
+/// > | `name_taken`, `name_invalid`, `room_invalid`, `room_limit` | also after `welcome`, of the `hello`; without its
+/// > `ref` |
+///
 /// > A name that is taken or invalid: `welcome` with a guest name, then the error.
 #[test]
 fn a_name_that_cannot_be_had_is_told_after_the_welcome() {
@@ -414,7 +446,7 @@ fn a_name_that_cannot_be_had_is_told_after_the_welcome() {
         let fields = format!(r#""name":"{name}","rooms":[{{"room":"tea"}}],"ref":"h""#);
         let mut guest = V1::hello(&server, "guest", &fields);
         assert!(guest.name.starts_with("guest-"), "{name}: {}", guest.welcome);
-        guest.expect_error(code);
+        assert_eq!(guest.expect_error(code).get("ref"), None, "the `welcome` has it");
         guest.joined("@me");
         guest.joined("tea");
         assert_eq!(plain.json()["name"], guest.name[..], "it is in the room under the guest's name");

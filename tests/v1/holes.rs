@@ -7,6 +7,10 @@ fn line(number: u64) -> String {
     format!("{number} {}", "x".repeat(60_000))
 }
 
+/// > A second `joined` on the way has `reason` `trimmed` and the `gap` of what went while it was fed.
+///
+/// > After `trimmed` it goes on behind `gap.to`.
+///
 /// > If trimming overtakes a slow catch-up, a second `joined` says so. Never a silent hole.
 ///
 /// Where the past is read in pages, lines that are trimmed between two of them are missing and nobody says so

@@ -8,9 +8,11 @@ mod common;
 mod client;
 mod wire;
 
+mod days;
 mod hello;
 mod memory;
 mod mixed;
+mod names;
 mod order;
 mod positions;
 mod presence;

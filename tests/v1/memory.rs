@@ -50,6 +50,8 @@ fn writing_to_who_is_away_leaves_nothing_behind() {
     assert!(kept < 2_000_000, "{kept} bytes are kept of 200,000 messages, of which there are five");
 }
 
+/// > | 1013 | overloaded: the server has no room for it now | reconnect and resume |
+///
 /// > Sooner it goes only with a restart, or as any room may when there are more than `--rooms-max`. Its next life has a new
 /// > epoch.
 ///
@@ -82,4 +84,26 @@ fn streams_make_place_when_there_are_too_many_rooms() {
     assert_eq!((&joined["recovered"], &joined["reason"], &joined["seq"]), (&false.into(), &"epoch".into(), &0.into()));
     alice.quiet();
     bob.quiet();
+}
+
+/// > A room that the server cannot make ready now is answered with `overloaded` in place of its `joined`
+///
+/// The others are come into all the same.
+#[test]
+fn a_room_too_many_in_hello_is_told_in_its_place() {
+    let server = Server::start(&["--rooms-max", "3"]);
+    let mut alice = V1::hello(&server, "alice", r#""rooms":[{"room":"a"},{"room":"b"},{"room":"c"},{"room":"a"}]"#);
+    for room in ["@me", "a", "b"] {
+        alice.joined(room);
+    }
+    let error = alice.expect_error("overloaded");
+    assert_eq!((&error["room"], error.get("ref")), (&"c".into(), None), "{error}");
+    alice.quiet();
+    alice.say("b", "here");
+    assert_eq!(alice.typed("chat")["room"], "b");
+    // With place again, it may be joined.
+    alice.send(r#"{"type":"leave","room":"a"}"#);
+    alice.typed("left");
+    alice.send(r#"{"type":"join","room":"c"}"#);
+    alice.joined("c");
 }

@@ -19,6 +19,10 @@ fn three(server: &Server) -> (Client, V1, V1) {
     (paul, alice, bob)
 }
 
+/// > Plain and v1 users meet in the same rooms.
+///
+/// > | somebody says a line | `chat` | the same |
+///
 /// > such frames have two encodings, all others one for both.
 #[test]
 fn lines_and_presence_are_the_same_frames_for_both() {
@@ -43,6 +47,8 @@ fn lines_and_presence_are_the_same_frames_for_both() {
     alice.quiet();
 }
 
+/// > | somebody types | `system`: `bob is typing…` | `typing` |
+///
 /// > at most once in 3 s of a user in a room; it is never stored
 ///
 /// > What would reach it unasked as another type (a private message, a rename, a notice) comes as `system` with the same
@@ -97,6 +103,12 @@ fn typing_is_told_again_after_three_seconds() {
     assert!(after.as_millis() >= 2_950, "it was told again after {after:?}");
 }
 
+/// > Names are as in section 3, those of plain and v1 users together.
+///
+/// > A name that comes with a `hello` counts as a rename if the user is still present: the others are told of it.
+///
+/// > | somebody takes another name | `system`: `alice is now known as bob` | `user_rename`, as the asker does |
+///
 /// > Taken: error `name_taken`, the old name stays.
 ///
 /// > Who shares several rooms with somebody is told of a new name once. Who takes another name by `hello` gets no
@@ -138,8 +150,14 @@ fn a_rename_is_told_to_each_as_it_understands() {
     assert_eq!(paul.json()["type"], "user_rename", "an answer to its own command may be of any type");
 }
 
+/// > | a binary frame is sent | the frame, if they have sent one | the frame |
+///
+/// > (Members on `chinwag.v1` get it in any case.)
+///
 /// > A binary frame is relayed unchanged, as binary, to the other members of the first room its sender is in: to v1
 /// > members, and to plain ones that have sent binary themselves. It has no `seq`, is not stored
+///
+/// > It has no `seq`, is not stored
 #[test]
 fn binary_is_relayed_to_those_who_can_take_it() {
     let server = Server::start(&["--rate", "0"]);
@@ -211,6 +229,10 @@ fn a_plain_client_gets_only_what_it_knows() {
     assert_eq!(kinds, expected, "typing, rename, private message, line, leave, join, the end of bob's grace");
 }
 
+/// > (When the server stops, its notice goes to those, too, who have not said `hello`.)
+///
+/// > | 4001 | drain: the server goes away | reconnect and resume, as `system` says |
+///
 /// > | the server goes away | `system` with `code` `shutdown`, then Close 1001 | the same, then Close 4001 |
 #[test]
 fn a_shutdown_is_told_to_each_as_it_understands() {
@@ -231,10 +253,14 @@ fn a_shutdown_is_told_to_each_as_it_understands() {
     paul.expect_chat("alice", "last words");
     paul.expect(NOTICE);
     assert_eq!(paul.closed().0, 1001);
-    assert_eq!(stranger.rest().1, Some(4001));
+    let (frames, code) = stranger.rest();
+    assert_eq!((frames.len(), code), (1, Some(4001)), "{frames:?}");
+    assert_eq!((&frames[0]["type"], &frames[0]["code"]), (&"system".into(), &"shutdown".into()), "{frames:?}");
     assert!(server.ended().success());
 }
 
+/// > A `hello` costs 1, and 4 more for each room with a position or `last`.
+///
 /// > a line costs 1 token and 1 more per 500 members; `who`, `history` and a join with replay 5; `name` 10.
 ///
 /// What a return costs is paid by whoever returns, not by the next who speaks.

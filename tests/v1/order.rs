@@ -4,6 +4,8 @@ use crate::client::V1;
 use crate::common::server::Server;
 use crate::wire::Wire;
 
+/// > An `ack` means: it has a `seq` and is stored as the storage policy promises (today: in memory).
+///
 /// > To a live member its own `chat` comes first, then the `ack`. An `ack` means: it has a `seq` and is stored
 #[test]
 fn ones_own_line_comes_before_its_ack() {
@@ -39,6 +41,8 @@ fn ones_own_line_comes_before_its_ack() {
     alice.quiet();
 }
 
+/// > (One who catches up may get the `ack` before the line.)
+///
 /// > It never advances a reader.
 ///
 /// Who speaks while catching up is acknowledged before the line comes in its place; nothing before it is lost for that.
@@ -112,4 +116,49 @@ fn a_leave_a_rename_and_a_goodbye_come_after_the_last_line() {
         paul.expect_chat("anna", "last words");
         assert_eq!(paul.json()["type"], "user_leave");
     }
+}
+
+/// > Frames that are not stored pass at once: `user_join`, `user_rename`, answers, acknowledgements
+///
+/// Who catches up over a connection that takes little is told of them long before it has caught up.
+#[test]
+fn what_is_not_stored_does_not_wait_for_the_catching_up() {
+    const MISSED: u64 = 300;
+    let server = Server::start(&["--rate", "0"]);
+    let mut bob = V1::come(&server, "bob", &["tea"]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    bob.typed("user_join");
+    alice.cut();
+    for number in 1..=MISSED {
+        bob.say("tea", &format!("{number} {}", "x".repeat(60_000)));
+        assert_eq!(bob.typed("chat")["seq"], number);
+    }
+    alice.return_slowly(&server);
+    for room in ["@me", "tea"] {
+        assert_eq!(alice.joined(room)["recovered"], true);
+    }
+    // She is owed 18 MB, and has read next to nothing of it.
+    let _carol = V1::come(&server, "carol", &["tea"]);
+    bob.typed("user_join");
+    bob.send(r#"{"type":"name","name":"ben"}"#);
+    bob.typed("user_rename");
+    alice.send(r#"{"type":"ping","t":"now"}"#);
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let frame = alice.json();
+        match frame["type"].as_str() {
+            Some("chat") => {}
+            Some(kind) => told.push(kind.to_owned()),
+            None => panic!("{frame}"),
+        }
+    }
+    told.sort();
+    assert_eq!(told, ["pong", "user_join", "user_rename"]);
+    let at = alice.places["tea"].seq;
+    assert!(at < MISSED, "they came behind all of what was missed");
+    while alice.places["tea"].seq < MISSED {
+        alice.typed("chat");
+    }
+    alice.quiet();
+    eprintln!("told at line {at} of {MISSED}");
 }

@@ -50,6 +50,11 @@ fn come_with(server: &Server, by_hello: bool, position: &Value) -> (Value, Vec<u
     }
 }
 
+/// > A position is the `epoch` that `joined` said, the `seq` of the last line that one has, and the `timestamp` of
+/// > that line as `time`.
+///
+/// > | `true` | | nothing is lost | what was missed, then the new lines |
+///
 /// > recovers when epochs are equal, `seq` ≤ newest, `seq`+1 ≥ oldest kept, and the row at `seq`, if kept, has that
 /// > `time`
 ///
@@ -79,6 +84,16 @@ fn a_good_position_is_recovered_exactly() {
     }
 }
 
+/// > | `false` | `epoch` | the numbering is another one: the server was restarted, or the room forgotten | the new
+/// > lines |
+///
+/// > | `false` | `ahead` | the room has no such line, or another at that `seq` | the new lines |
+///
+/// > | `false` | `trimmed` | the lines from `gap.from` to `gap.to` are not kept any more | the rest of what was
+/// > missed, then the new lines |
+///
+/// > After `epoch` and `ahead` a reader is at the `seq` that `joined` says
+///
 /// > Otherwise `recovered:false` with the reason, to this client only; for `trimmed` also the `gap` that is lost, then what
 /// > is left.
 #[test]

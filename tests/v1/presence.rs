@@ -55,6 +55,9 @@ fn sums(watcher: &mut V1, online: u64) -> (u64, u64) {
     }
 }
 
+/// > | in a room of more than 200, many come and go | one `user_join` or `user_leave` a second (section 3.1) | the
+/// > same |
+///
 /// > In a room of more than 200, single joins, leaves, renames and typing are not told. Instead, at most once a second, there
 /// > is one frame for all who came and went since the last: `user_join` if the count rose or stayed, `user_leave` if it fell,
 /// > without `user` and `name`, but with `joined` and `left`

@@ -20,6 +20,10 @@ fn expect(client: &mut V1, from: &str, to: &str, message: &str) -> u64 {
     frame["seq"].as_u64().expect("a seq")
 }
 
+/// > | the sender gets | `private`, with the `seq` of its own stream |
+///
+/// > `id` is the sender's own, and the other one's frame has it too: tell your own lines by `user`.
+///
 /// > A private message is stored in one step in the streams (`@me`, each with its own epoch and seq) of both users
 ///
 /// > Each side's frame has its own stream's `seq`.
@@ -53,6 +57,10 @@ fn each_side_has_its_own_numbers() {
     }
 }
 
+/// > Private messages to somebody who is away are kept (section 17), and so are the lines of its rooms.
+///
+/// > if it was away, on coming back with a position
+///
 /// > A user who is away keeps receiving into the stream: within the grace by name or `user`, after it by `user`
 ///
 /// > `to` is the other one's name when it was said; its `user`, if it had left.
@@ -96,6 +104,10 @@ fn who_is_away_keeps_receiving() {
     alice.quiet();
 }
 
+/// > Every user of `chinwag.v1` has a stream, shown to it as the room `@me`, which nobody else can read: its private
+/// > messages, those that it got and copies of those that it sent. It has an `epoch`, a `seq`, positions and
+/// > `history` like a room; `hello` takes a position of it, and its `joined` follows `welcome`.
+///
 /// > resumed like a room
 ///
 /// Without a position it is live; what was there is in its history. What is trimmed is told.
@@ -202,6 +214,10 @@ fn a_private_message_to_nobody_is_an_error() {
     assert_eq!(alice.places["@me"].seq, 0, "nothing was stored");
 }
 
+/// > (What is written by or to somebody on `chinwag.v1` is kept for that one: section 17.)
+///
+/// > | somebody writes to one of them | `system`: `alice (private): psst` | `private` |
+///
 /// > A plain recipient has no stream.
 ///
 /// > What would reach it unasked as another type (a private message,
@@ -236,6 +252,8 @@ fn between_plain_and_v1_each_gets_what_it_understands() {
 }
 
 /// > A private message is stored in one step
+///
+/// > A private message is stored in both streams or in none (section 17).
 ///
 /// Many, both ways, while both are cut again and again: neither stream has a hole or a repeat, and both say the same.
 #[test]
@@ -274,6 +292,54 @@ fn both_streams_agree_through_many_cuts() {
         assert_eq!(client.view["@me"].len(), 180);
     }
     assert_eq!(alice.view, bob.view);
+}
+
+/// > `join`, `leave`, `chat`, `who` and `typing` know no such room (`room_invalid`).
+///
+/// > A plain user has none.
+#[test]
+fn only_history_knows_the_stream_as_a_room() {
+    let server = Server::start(&["--rate", "0"]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    let mut paul = server.join("paul", "cake", 1);
+    tell(&mut alice, "alice", "note");
+    expect(&mut alice, "alice", "alice", "note");
+    for kind in ["join", "leave", "chat", "who", "typing", "history"] {
+        let command = format!(r#"{{"type":"{kind}","room":"@me","ref":"{kind}"}}"#);
+        paul.send(&command);
+        let error = paul.expect_error("room_invalid");
+        assert_eq!((&error["room"], &error["ref"]), (&"@me".into(), &kind.into()));
+        alice.send(&command);
+        if kind == "history" {
+            assert_eq!(alice.typed("history")["messages"][0]["message"], "note");
+        } else {
+            let error = alice.expect_error("room_invalid");
+            assert_eq!((&error["room"], &error["ref"]), (&"@me".into(), &kind.into()));
+        }
+    }
+    alice.quiet();
+}
+
+/// > It counts as a room for `--recent-messages`, `--recent-bytes` and `--rooms-max`, not for `--rooms-per-connection`.
+///
+/// The stream that holds most loses its oldest line, and no room does. (The other three: `a_stream_is_read_like_a_room`,
+/// `streams_make_place_when_there_are_too_many_rooms`, `a_welcome_tells_the_limits_as_they_are`.)
+#[test]
+fn a_stream_counts_for_the_bytes_that_are_kept() {
+    let server = Server::start(&["--rate", "0", "--recent-bytes", "150000", "--message-bytes", "20000"]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    alice.say("tea", "small");
+    alice.expect_chat("alice", "small");
+    for number in 1..=20 {
+        tell(&mut alice, "alice", &"x".repeat(19_000));
+        assert_eq!(alice.typed("private")["seq"], number);
+    }
+    let mut oldest = |room: &str| {
+        alice.send(&format!(r#"{{"type":"history","room":"{room}","limit":1}}"#));
+        alice.typed("history")["oldest"].as_u64().expect("a seq")
+    };
+    assert!(oldest("@me") > 12, "150 kB hold seven of 19 kB");
+    assert_eq!(oldest("tea"), 1);
 }
 
 /// > dropped 30 days after the user was last seen

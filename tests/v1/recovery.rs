@@ -33,6 +33,8 @@ fn two(server: &Server) -> (V1, V1) {
     (bob, alice)
 }
 
+/// > Who joins with a position gets exactly what it missed, or is told what is lost (section 16.2).
+///
 /// > Then exactly the missed messages come, in order, then live ones.
 ///
 /// Socket.IO's recovery works once: the session that it restores has not what the next restoring needs
@@ -57,6 +59,8 @@ fn recovery_works_again_and_again() {
     assert_eq!(alice.view, bob.view);
 }
 
+/// > So a client need not wait until the server has noticed that a connection is dead.
+///
 /// > A second connection of a user takes over: the older one (perhaps half-open) is closed with 4500
 ///
 /// Socket.IO saves a session when the server notices that the connection is gone. A client that comes back before that is
@@ -111,6 +115,9 @@ fn the_end_of_the_earlier_connection_takes_nothing_away() {
     assert_eq!(alice.view, bob.view);
 }
 
+/// > Who has no line yet is where `joined` said: at its `seq`, and without a `time`; `seq` 0 is before the first
+/// > line.
+///
 /// > recovers when epochs are equal, `seq` ≤ newest, `seq`+1 ≥ oldest kept
 ///
 /// Socket.IO recovers nobody to whom nothing was sent yet: there is no offset (socketio/socket.io#5538).

@@ -10,6 +10,8 @@ fn chat(room: &str, id: &str) -> String {
     format!(r#"{{"type":"chat","room":"{room}","message":"line {id}","id":"{id}"}}"#)
 }
 
+/// > As a user is the same after a break, so are its `id`s.
+///
 /// > A retry, the same (`user`, `room`, `id`) again, is answered with `ack`, `duplicate:true` and the first `seq`, and is
 /// > not shown again: while the line is in flight or among the newest 10,000 of its room
 ///

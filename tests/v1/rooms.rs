@@ -22,6 +22,8 @@ fn told(bob: &mut V1, frames: usize) -> Vec<String> {
     told
 }
 
+/// > `[]` is no room at all. The members of a room that is left are told so, the user itself is not.
+///
 /// > `rooms`, when there, replaces the user's rooms (others are left)
 #[test]
 fn rooms_in_hello_replace_the_users_rooms() {
@@ -88,6 +90,10 @@ fn without_rooms_hello_keeps_them() {
     carol.joined("lobby");
 }
 
+/// > `@me` may be among them, for its position only: it does not count, and one is always in it.
+///
+/// > | `room` | a room's name, or `@me`; needed |
+///
 /// > an error for each of the `rooms` that is none (`room_invalid`) or one too many (`room_limit`), with its `room`
 ///
 /// > A room that is named twice is come into once, as the first entry says.
@@ -150,6 +156,16 @@ fn the_first_room_is_the_one_that_the_user_has_been_in_the_longest() {
     alice.quiet();
 }
 
+/// > | `epoch`, `seq`, `time`? | a position: go on after that line (section 16.2) |
+///
+/// > | `last`? | begin with so many of the newest lines, as far as they are kept |
+///
+/// > Live means: with the next line that is said; what was missed is not shown, nor is it said to be missing.
+///
+/// > | `false` | | no position was given | the `last` lines, if asked for, then the new ones |
+///
+/// > A room's lines come after its `joined`.
+///
 /// > Without a position a room starts live; with `"last":50` at its last 50; `seq` wins over `last`.
 #[test]
 fn hello_says_where_each_room_begins() {
@@ -194,6 +210,10 @@ fn hello_says_where_each_room_begins() {
     }
 }
 
+/// > | `{"type":"leave","room":"tea"}` | `left`, or error `not_joined` | `user_leave` |
+///
+/// > `join` has the same fields; of a room that one is in already it looks at none of them (section 4)
+///
 /// > Joining a room that one is in is answered with `joined` and tells nobody; where to begin is not looked at then.
 ///
 /// > (if absent: the first it is in)
@@ -262,6 +282,7 @@ fn an_epoch_is_the_rooms_and_not_the_clients() {
 }
 
 /// > A room has a `seq`: a dense count from 1, only for stored messages. It is the same for every reader.
+/// > Below 2^53.
 ///
 /// That it is dense is seen to by the client itself.
 #[test]
@@ -290,4 +311,27 @@ fn a_seq_is_the_same_for_every_reader() {
     }
     assert_eq!(people[0].view, people[1].view);
     assert_eq!(people[0].view, people[2].view);
+}
+
+/// > | `rooms` | a list of at most 256 objects: the rooms to be in, each with where to go on (section 16) | the rooms that
+/// > one is in; if there are none, `lobby` |
+///
+/// > | entries of `rooms` in a `hello` | 256 | | `bad_request` |
+#[test]
+fn a_hello_may_name_256_rooms() {
+    let server = Server::start(&["--rate", "0", "--rooms-per-connection", "300"]);
+    let hello = |rooms: usize| {
+        let entries: Vec<_> = (0..rooms).map(|number| serde_json::json!({"room": format!("r{number}")})).collect();
+        serde_json::json!({"type": "hello", "rooms": entries}).to_string()
+    };
+    let mut wire = crate::wire::Wire::open(&server, "alice");
+    wire.send(&hello(257));
+    assert_eq!(wire.json()["code"], "bad_request");
+    wire.send(&hello(256));
+    assert_eq!(wire.json()["type"], "welcome");
+    assert_eq!(wire.json()["room"], "@me");
+    for number in 0..256 {
+        let joined = wire.json();
+        assert_eq!((&joined["type"], &joined["room"]), (&"joined".into(), &format!("r{number}").into()), "{joined}");
+    }
 }

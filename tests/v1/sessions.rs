@@ -4,6 +4,14 @@ use crate::client::V1;
 use crate::common::server::Server;
 use crate::wire::Wire;
 
+/// > | `session` | from an earlier `welcome`: who one is (section 15) | somebody new |
+///
+/// > | `session` | a secret to keep, and to show in the next `hello` (section 15.1) |
+///
+/// > | `resumed` | whether the user was still present (boolean) |
+///
+/// > It is a secret: who has it is that user.
+///
 /// > A valid one always brings back the same `user`: within the grace, after the grace, a goodbye, or whatever else ended the
 /// > connection. `resumed:true` says that the user was still present
 ///
@@ -54,6 +62,8 @@ fn a_session_always_brings_back_the_same_user() {
     }
 }
 
+/// > in its rooms and under its name; else it comes in anew, and has to say its name again.
+///
 /// > after the grace, a goodbye
 ///
 /// Of who has gone, only who it was is known: it is in no room, and its name is anybody's.
@@ -70,6 +80,8 @@ fn who_has_gone_comes_back_without_rooms_and_name() {
     alice.quiet();
 }
 
+/// > A `session` that is not valid is no error: one is welcomed as somebody new, with another `user`.
+///
 /// > The session proves it: the user, the time it was made, and an HMAC-SHA-256 under a key
 ///
 /// A session that is none makes somebody new, without a word; it does not tell whether it was close.
@@ -111,6 +123,11 @@ fn a_forged_session_proves_nobody() {
     alice.resume(&server);
 }
 
+/// > So after a restart of the server none is valid, and everybody is somebody new.
+///
+/// > A room has an `epoch`, made anew whenever the store cannot prove continuity: as the lines are in memory, at each
+/// > start of the server.
+///
 /// > an HMAC-SHA-256 under a key that lives in the store (memory store: made at start)
 ///
 /// So a server that forgets its rooms forgets who proved what, and says `epoch` of every room.
@@ -150,5 +167,53 @@ fn users_and_sessions_do_not_repeat() {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 200);
+    }
+}
+
+/// > It is compared in constant time, stands in no frame but `welcome`, and is not logged.
+///
+/// (How it is compared is seen in the code only.) The log is as talkative as it gets.
+#[test]
+fn a_session_is_told_to_nobody() {
+    let mut server = Server::start(&["--rate", "0", "--log", "debug"]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    let session = alice.session.clone();
+    let mut bob = V1::come(&server, "bob", &["tea"]);
+    let mut paul = server.join("paul", "tea", 3);
+    // Shown again, at the wrong time, cut in the middle, and where it means nothing.
+    alice.return_with(&server, r#""name":"bob","rooms":[{"room":"tea"}]"#);
+    assert_eq!(alice.session, session);
+    for text in [
+        format!(r#"{{"type":"hello","session":"{session}","rooms":7,"ref":"r"}}"#),
+        format!(r#"{{"type":"hello","session":"{session}"#),
+        format!(r#"{{"type":"who","session":"{session}"}}"#),
+        session.clone(),
+        r#"{"type":"chat","message":"hi","id":"i"}"#.to_owned(),
+        r#"{"type":"history"}"#.to_owned(),
+    ] {
+        alice.send(&text);
+    }
+    for text in [format!(r#"{{"type":"hello","session":"{session}"}}"#), r#"{"type":"ping"}"#.to_owned()] {
+        paul.send(&text);
+        alice.send(&text);
+        bob.send(&text);
+    }
+    let mut frames = Vec::new();
+    until_pong(&mut frames, || alice.text());
+    until_pong(&mut frames, || bob.text());
+    until_pong(&mut frames, || paul.text());
+    assert!(frames.len() > 15, "{frames:#?}");
+    assert!(frames.iter().all(|frame| !frame.contains(&session)), "{frames:#?}");
+    server.signal("TERM");
+    server.ended();
+    assert!(!server.log().is_empty() && !server.logged(&session), "{}", server.log());
+}
+
+fn until_pong(frames: &mut Vec<String>, mut next: impl FnMut() -> String) {
+    loop {
+        frames.push(next());
+        if frames.last().is_some_and(|frame| frame.starts_with(r#"{"type":"pong""#)) {
+            return;
+        }
     }
 }

@@ -102,6 +102,8 @@ fn what_waits_for_the_earlier_connection_comes_on_the_later() {
     eprintln!("{} of {LINES} lines came on the earlier connection; {held} bytes were held", seqs.len());
 }
 
+/// > Two that show one `session`, as two tabs of a browser might, would take over from each other for ever.
+///
 /// > A second connection of a user takes over
 ///
 /// Clients that try twice at once, as two tabs with one session do: one is left, and it is the last.
@@ -168,6 +170,8 @@ fn the_goodbye_of_the_replaced_connection_is_not_the_users() {
     bob.expect_chat("alice", "still here");
 }
 
+/// > Older is the one that connected earlier, whichever of the two says `hello` first.
+///
 /// > A second connection of a user takes over: the older one (perhaps half-open) is closed with 4500
 ///
 /// Which is the older one does not depend on when each says `hello`: one that was given up while it was under way must not

@@ -216,7 +216,7 @@ impl Wire {
                 Came::Binary(_) => {}
                 Came::Closed(came, reason) => {
                     // The others are the peer's own, returned.
-                    let ours = matches!(came, 1002..=1004 | 1006..=1999 | 4000..);
+                    let ours = matches!(came, 1002..=1004 | 1006..=1999 | 4000..=4500);
                     assert!(!ours || !reason.is_empty(), "{}: {came} without words", self.who);
                     code = Some(came);
                     // The server may not listen any more.

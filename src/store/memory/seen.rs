@@ -60,6 +60,8 @@ impl Seen {
         record.taken = true;
         let life = record.life;
         self.skip_holes();
+        let (records, first) = (&self.records, self.first);
+        slack::trim_index(&mut self.numbers, |&number| records[number.wrapping_sub(first) as usize].user.hash_bits());
         Some(life)
     }
 
