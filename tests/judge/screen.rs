@@ -65,7 +65,8 @@ impl Screen {
             self.judge_recovery(joined, truth)?;
         }
         match (from, recovery) {
-            (From::Live | From::Last(0), Recovery::Fresh) => self.next = Next::Is(newest + 1),
+            (From::Live | From::Last(0), Recovery::Fresh)
+            | (From::Position { .. }, Recovery::Epoch | Recovery::Ahead) => self.next = Next::Is(newest + 1),
             (From::Last(lines), Recovery::Fresh) => {
                 let first = newest.saturating_sub(u64::from(*lines)) + 1;
                 self.next = if first > newest { Next::Is(first) } else { Next::From(first) };
@@ -75,7 +76,6 @@ impl Screen {
                 hold!(self.next <= newest + 1, "recovered from {:?}, and {newest} is the newest", self.next);
                 return Ok(Start::Recovered);
             }
-            (From::Position { .. }, Recovery::Epoch | Recovery::Ahead) => self.next = Next::Is(newest + 1),
             (From::Position { .. }, Recovery::Trimmed { .. }) => {
                 self.epoch = Some(epoch.clone());
                 self.trimmed(joined)?;
@@ -101,7 +101,10 @@ impl Screen {
         };
         hold!(expected, "{recovery:?} at {own} {next}, and {good:?} is good");
         let silent = matches!(recovery, Recovery::Recovered | Recovery::Trimmed { .. });
-        hold!(!(silent && truth.has_seen_lost(room, own, next - 1)), "lines up to {next} were lost, and nobody said so");
+        hold!(
+            !(silent && truth.has_seen_lost(room, own, next - 1)),
+            "lines up to {next} were lost, and nobody said so"
+        );
         Ok(())
     }
 

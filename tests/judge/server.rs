@@ -77,7 +77,11 @@ impl Server {
         if let Some(saboteur) = &mut self.saboteur {
             saboteur.restarted();
         }
-        if plan.disk.is_some() { self.truth.restart_with(&self.store, lost_percent > 0) } else { self.truth.restart() }
+        if plan.disk.is_some() {
+            return self.truth.restart_with(&self.store, lost_percent > 0);
+        }
+        self.truth.restart();
+        Ok(())
     }
 
     /// A connection is upgraded.
