@@ -161,20 +161,7 @@ impl Person {
                 }
             }
             Shown::Own(word) => match word {
-                OwnWord::MayMiss { room, reason } => {
-                    note(match &*reason {
-                        "epoch" => "epoch",
-                        "trimmed" => "trimmed",
-                        "ahead" => "ahead",
-                        _ => return Err(format!("an unknown reason {reason}")),
-                    });
-                    let view = self.views.entry(room).or_default();
-                    view.may_miss = true;
-                    // It is said to be another log: what is in it may be known.
-                    if reason == "epoch" {
-                        view.shown.clear();
-                    }
-                }
+                OwnWord::MayMiss { room, reason } => note(self.may_miss(room, &reason)?),
                 OwnWord::PerhapsSent { message } => {
                     note("perhaps sent");
                     self.decide(&message, Fate::PerhapsSent)?;
@@ -192,6 +179,21 @@ impl Person {
             Shown::Text(_) | Shown::Frame(_) => return Err(format!("shown is {shown:?}")),
         }
         Ok(())
+    }
+
+    fn may_miss(&mut self, room: String, reason: &str) -> Result<&'static str, String> {
+        let view = self.views.entry(room).or_default();
+        view.may_miss = true;
+        Ok(match reason {
+            "epoch" => {
+                // It is said to be another log: what is in it may be known.
+                view.shown.clear();
+                "epoch"
+            }
+            "trimmed" => "trimmed",
+            "ahead" => "ahead",
+            _ => return Err(format!("an unknown reason {reason}")),
+        })
     }
 
     fn decide(&mut self, line: &str, fate: Fate) -> Verdict {

@@ -108,7 +108,9 @@ impl Server {
             let lost = log.lines.split_off(&(there.len() as u64 + 1));
             self.lost.extend(lost.into_values().map(|place| (place, self.starts)));
             // What was stored, and not answered.
-            there.iter().for_each(|line| self.note(line));
+            for line in &there {
+                self.note(line);
+            }
         }
     }
 
@@ -212,8 +214,7 @@ impl Server {
             Completion::Appended { lines, .. } => lines.iter().for_each(|line| self.note(line)),
             // A read may bring lines whose storing was not answered yet.
             Completion::Fetched { lines, .. } => lines.iter().for_each(|line| self.note(line)),
-            Completion::Refused { .. } => {}
-            Completion::Recalled { .. } => {}
+            Completion::Refused { .. } | Completion::Recalled { .. } => {}
         }
     }
 
