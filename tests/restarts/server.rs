@@ -35,7 +35,7 @@ impl Folder {
 
     /// Puts an older copy of the store into its place.
     pub fn put_back(&self, older: &Self) {
-        older.copy_to(self, |name| name.ends_with(".db"));
+        older.copy_to(self, |name| name == "chinwag.db");
     }
 
     fn copy_to(&self, other: &Self, which: impl Fn(&str) -> bool) {
@@ -70,7 +70,13 @@ pub struct Server {
     accepted: u32,
     told: HashMap<ConnId, Vec<Value>>,
     /// The store cannot do the next of what this picks.
-    pub refuses: Option<(fn(&Request) -> bool, ErrorCode)>,
+    pub refuses: Option<Refusal>,
+}
+
+/// What the store cannot do.
+pub struct Refusal {
+    pub which: fn(&Request) -> bool,
+    pub code: ErrorCode,
 }
 
 /// Counts time over restarts.
@@ -103,7 +109,7 @@ impl Server {
     }
 
     /// Somebody connects and says `hello`; gives the connection and what it was told.
-    pub fn hello(&mut self, fields: Value) -> (ConnId, Vec<Value>) {
+    pub fn hello(&mut self, fields: &Value) -> (ConnId, Vec<Value>) {
         let conn = ConnId { index: self.accepted, generation: self.accepted };
         self.accepted += 1;
         let mut secret = [0; 16];
@@ -139,8 +145,10 @@ impl Server {
         loop {
             let mut completions = Vec::new();
             for request in std::mem::take(&mut self.effects.requests) {
-                match self.refuses.take_if(|(which, _)| which(&request)) {
-                    Some((_, code)) => completions.push(Completion::Refused { ticket: ticket(&request), code }),
+                match self.refuses.take_if(|refusal| (refusal.which)(&request)) {
+                    Some(Refusal { code, .. }) => {
+                        completions.push(Completion::Refused { ticket: ticket(&request), code });
+                    }
                     None => self.store.submit(request),
                 }
             }
