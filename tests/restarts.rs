@@ -154,8 +154,7 @@ fn the_first_line_with_an_id_waits_until_the_ids_are_known() {
 
 /// > (and kept, if the server was started again since)
 ///
-/// > A store on a disk keeps the newest 100,000 of a room (`--keep-messages`) and 4 GiB in all (`--keep-bytes`), of any age
-/// > (`--keep-days`)
+/// > A store on a disk keeps more of them, the newest 100,000 of a room and 4 GiB in all
 #[test]
 fn what_is_not_kept_is_not_known_after_a_start() {
     let usually = Retention { messages_max: 100_000, days_max: 0, bytes_max: 4 << 30 };
