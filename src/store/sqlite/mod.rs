@@ -88,6 +88,7 @@ pub struct Sqlite {
 struct Recent {
     messages_max: usize,
     bytes_max: usize,
+    rooms_max: usize,
 }
 
 /// The two helpers. Each ends when nobody can give it work.
@@ -239,7 +240,22 @@ impl Sqlite {
         self.failure.as_ref()
     }
 
+    /// Stores what was handed over and closes the file; waits for that. Why that failed, if it did, or what failed before.
+    pub fn close(mut self) -> Result<(), Failure> {
+        self.hand_over();
+        self.threads.end();
+        let last = self.answers.try_iter().find_map(|answer| match answer {
+            Answer::Failed(failure) => Some(failure),
+            _ => None,
+        });
+        self.failure.take().or(last).map_or(Ok(()), Err)
+    }
+
     fn load(&mut self, ticket: Ticket, key: RoomKey, name: RoomName, must_exist: bool) {
+        if self.rooms.len() >= self.recent.rooms_max {
+            self.completions.push(Completion::Refused { ticket, code: ErrorCode::Overloaded });
+            return;
+        }
         self.loads += 1;
         let asked = Asked { ticket, must_exist, unwritten: self.unwritten.contains_key(&name) };
         let room =
@@ -429,7 +445,9 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        self.hand_over();
+        if self.threads.writer.is_some() {
+            self.hand_over();
+        }
         self.threads.end();
     }
 }
