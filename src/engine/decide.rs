@@ -13,6 +13,10 @@ use super::flush::DRAINED_BYTES;
 /// A reader with so much left over gets nothing that may be dropped.
 const LAG_BYTES: usize = 32 * 1024;
 
+/// How often the store is asked in one turn. Memory answers at once, and no chain of questions is half as long; a disk may have
+/// another answer each time, and those who wait for none of it shall not wait.
+const CONSULTATIONS_MAX: usize = 8;
+
 /// Lists that are used again each turn.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -47,10 +51,11 @@ impl Server {
         self.release_held();
     }
 
-    /// Two walks: all that the core wants goes to the store; then all that the store has done goes to the core. Answers
-    /// lead to no further appends, so this ends: after an answer only rooms are unloaded.
+    /// Two walks: all that the core wants goes to the store; then all that the store has done goes to the core. What the core
+    /// wants because of an answer (a private message once its stream is loaded, another page, a room to be unloaded) is asked at
+    /// once, too, as long as the store has no more answers than fit into a turn; then it is first in the next.
     fn consult_store(&mut self) {
-        loop {
+        for _ in 0..CONSULTATIONS_MAX {
             for request in self.effects.requests.drain(..) {
                 self.store.submit(request);
             }
@@ -58,11 +63,11 @@ impl Server {
             for completion in self.completions.drain(..) {
                 self.chat.handle(self.now, Event::Completed(completion), &mut self.effects);
             }
-            if self.effects.requests.is_empty() {
-                slack::trim(&mut self.completions);
-                return;
+            if self.effects.requests.is_empty() || self.store.has_more() {
+                break;
             }
         }
+        slack::trim(&mut self.completions);
     }
 
     /// Encodes each message once and gives each reader its share.
