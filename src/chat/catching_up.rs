@@ -85,7 +85,9 @@ impl Chat {
             }
             Pending::History { user, visit, room, reference, .. } => (user, visit, room, reference, true),
             Pending::Page { user, visit, room } => (user, visit, room, None, false),
-            pending @ (Pending::Load { .. } | Pending::Line { .. }) => panic!("{pending:?} is no reading"),
+            pending @ (Pending::Load { .. } | Pending::Recall { .. } | Pending::Line { .. }) => {
+                panic!("{pending:?} is no reading")
+            }
         };
         if let Some(conn) = self.still_there(user, visit) {
             if asked {

@@ -195,7 +195,7 @@ pub enum ErrorCode {
     Overloaded,
     /// The disk is full. What was acknowledged is kept, and reading goes on.
     StorageFull,
-    /// What the server keeps cannot be read.
+    /// What the server keeps cannot be read; try again.
     Internal,
 }
 
@@ -222,6 +222,6 @@ impl ErrorCode {
 
     /// Whether the same request may succeed later.
     pub const fn retry(self) -> bool {
-        matches!(self, Self::Overloaded | Self::StorageFull)
+        matches!(self, Self::Overloaded | Self::StorageFull | Self::Internal)
     }
 }

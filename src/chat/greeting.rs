@@ -221,8 +221,13 @@ impl Chat {
         }
         self.users[user].set_arrivals(VecDeque::new());
         let waiting = self.users[user].waiting.take().map(|waiting| *waiting);
-        if let Some(Waiting::Load { room, .. }) = waiting {
-            self.rooms[room].stop_waiting(user);
+        match &waiting {
+            Some(Waiting::Load { room, .. }) => self.rooms[*room].stop_waiting(user),
+            Some(Waiting::Ids { room, unsaid }) => {
+                self.unsaid_bytes -= unsaid.bytes();
+                self.rooms[*room].stop_waiting(user);
+            }
+            _ => {}
         }
         waiting
     }

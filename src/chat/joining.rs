@@ -14,6 +14,7 @@ use super::message::{Joined, Line, Message, Notice, Recovery};
 use super::names::{Name, RoomName};
 use super::presence::Way;
 use super::private::{NO_SUCH_USER, Post};
+use super::recalling::Ids;
 use super::rooms::Member;
 use super::tickets::Pending;
 use super::users::{CatchingUp, Dialect, Membership, Reader, UserKey, Waiting};
@@ -156,10 +157,22 @@ impl Chat {
         effects.requests.push(Request::Load { ticket, room, name, must_exist });
     }
 
-    pub(super) fn loaded(&mut self, now: Now, room: RoomKey, epoch: Arc<str>, newest: u64, effects: &mut Effects) {
+    pub(super) fn loaded(
+        &mut self,
+        now: Now,
+        room: RoomKey,
+        epoch: Arc<str>,
+        newest: u64,
+        former: Option<(Arc<str>, u64)>,
+        effects: &mut Effects,
+    ) {
         let here = &mut self.rooms[room];
-        self.retries.room_loaded(&here.name, &epoch);
+        here.ids = match self.retries.room_loaded(&here.name, &epoch, newest) {
+            Some((first, last)) => Ids::Unknown { first, last },
+            None => Ids::Known,
+        };
         here.epoch = Some(epoch);
+        here.former = former;
         here.newest = newest;
         for user in mem::take(&mut here.waiters) {
             match self.users[user].waiting.take().map(|waiting| *waiting) {
@@ -234,13 +247,13 @@ impl Chat {
                 let next = newest.saturating_sub(u64::from(lines)) + 1;
                 (Recovery::Fresh, Some(CatchingUp { next, fetching: false, hole_counts: false }))
             }
-            Begin::Position { epoch, .. } if here.epoch.as_deref() != Some(&*epoch) => (Recovery::Epoch, None),
-            Begin::Position { seq, .. } if seq > newest => (Recovery::Ahead, None),
-            Begin::Position { seq, time_ms, .. } => {
-                let join = JoinAt { room, seq, time_ms, hello, reference };
-                self.probe(user, join, effects);
-                return;
-            }
+            Begin::Position { epoch, seq, time_ms } => match here.has(&epoch, seq) {
+                Err(recovery) => (recovery, None),
+                Ok(()) => {
+                    let join = JoinAt { room, seq, time_ms, hello, reference };
+                    return self.probe(user, join, effects);
+                }
+            },
         };
         let catching_up = catching_up.filter(|reader| reader.next <= newest);
         self.enter(now, user, conn, room, catching_up, effects);
@@ -354,5 +367,10 @@ pub(super) const ROOM_INVALID: Fault =
 
 /// What the store cannot do now.
 pub(super) const fn unavailable(code: ErrorCode) -> Fault {
-    Fault::new(code, "the server cannot do that now; try again")
+    let message = match code {
+        ErrorCode::StorageFull => "the server's disk is full; try again later",
+        ErrorCode::Internal => "the server cannot read what it keeps; try again later",
+        _ => "the server cannot do that now; try again",
+    };
+    Fault::new(code, message)
 }

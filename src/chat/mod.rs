@@ -11,7 +11,7 @@
 //! In reading order: [`ids`], [`names`], [`command`] (what is asked), [`message`] (what is told), [`effects`] (what goes
 //! in and out); then `users`, `rooms`, `greeting` (`hello`, being away, taking over) and `session`, `joining`,
 //! `catching_up`, `leaving`, `speaking` (lines, binary, typing), `private`, `asking` (who, history, names), `presence`
-//! (large rooms), `retries` and `tickets`.
+//! (large rooms), `retries`, `recalling` (what the store has to say of those) and `tickets`.
 
 pub mod command;
 pub mod effects;
@@ -27,6 +27,7 @@ mod joining;
 mod leaving;
 mod presence;
 mod private;
+mod recalling;
 mod retries;
 mod rooms;
 mod session;
@@ -107,6 +108,8 @@ pub struct Chat {
     telling: Telling,
     absent: Absent,
     sealer: Sealer,
+    /// Bytes of the lines that wait until it is known whether they are retries.
+    unsaid_bytes: usize,
     /// When the first event came: the start, as far as the core can tell.
     started: Option<Now>,
 }
@@ -142,6 +145,7 @@ impl Chat {
             telling: Telling::default(),
             absent: Absent::default(),
             sealer: Sealer::new(&key),
+            unsaid_bytes: 0,
             started: None,
             limits,
         }
@@ -241,15 +245,21 @@ impl Chat {
             panic!("the store answered {completion:?}, which nobody asked");
         };
         let user = match &pending {
-            Pending::Load { .. } => None,
+            Pending::Load { .. } | Pending::Recall { .. } => None,
             Pending::Line { user, .. }
             | Pending::Probe { user, .. }
             | Pending::Page { user, .. }
             | Pending::History { user, .. } => Some(*user),
         };
         match (pending, completion) {
-            (Pending::Load { room }, Completion::Loaded { epoch, newest, .. }) => {
-                self.loaded(now, room, epoch, newest, effects);
+            (Pending::Load { room }, Completion::Loaded { epoch, newest, former, .. }) => {
+                self.loaded(now, room, epoch, newest, former, effects);
+            }
+            (Pending::Recall { room, first }, Completion::Recalled { ids, through, .. }) => {
+                self.recalled(now, room, first, ids, through, effects);
+            }
+            (Pending::Recall { room, .. }, Completion::Refused { code, .. }) => {
+                self.not_recalled(now, room, code, effects);
             }
             (Pending::Load { room }, Completion::Refused { code, .. }) => self.not_loaded(now, room, code, effects),
             (Pending::Line { user, line }, Completion::Appended { lines, .. }) => {
@@ -320,6 +330,7 @@ impl Chat {
     }
 
     fn check_cheaply(&self) {
+        assert!(self.unsaid_bytes == 0 || self.tickets.len() > 0, "what waits for ids has asked for them");
         assert!(self.users.names_len() == self.users.len(), "a name for each user");
         assert!(self.telling.len() <= self.rooms.len(), "at most one deadline a room");
         assert!(self.absent.len() == 0 || self.absent.next_deadline().is_some(), "whoever is awaited has a deadline");

@@ -56,6 +56,25 @@ impl Chat {
         id: Option<&str>,
         effects: &mut Effects,
     ) {
+        if let Some(id) = id
+            && let Some(stream) = self.stream_of(asker.user)
+            && !self.knows_ids(stream)
+        {
+            return self.await_ids(asker, stream, Some(to), message, id, effects);
+        }
+        self.write_to(now, asker, to, message, id, effects);
+    }
+
+    /// Writes to somebody; the ids of the writer's own stream are known, if the message has one.
+    pub(super) fn write_to(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        to: &str,
+        message: &str,
+        id: Option<&str>,
+        effects: &mut Effects,
+    ) {
         let place = self.private_place(asker.user);
         if self.is_retry(&asker, &place, id, effects) {
             return;
@@ -87,8 +106,8 @@ impl Chat {
         effects: &mut Effects,
     ) {
         let target = self.users.by_id(post.to);
+        let own = self.stream_of(user);
         let sender = &self.users[user];
-        let own = sender.has_stream().then(|| self.rooms.by_name(&RoomName::stream(sender.id))).flatten();
         let draft = Draft {
             time_ms: now.wall_ms,
             user: sender.id,
@@ -141,6 +160,12 @@ impl Chat {
             };
             effects.reply(conn, own);
         }
+    }
+
+    /// The user's own stream, if it has one.
+    fn stream_of(&self, user: UserKey) -> Option<RoomKey> {
+        let user = &self.users[user];
+        user.has_stream().then(|| self.rooms.by_name(&RoomName::stream(user.id))).flatten()
     }
 
     /// Where a user's private messages are looked for when they come again.

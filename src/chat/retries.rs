@@ -4,6 +4,8 @@
 //! among its room's newest. A store's index would cost each line a random write (measured: 14,000–32,000 lines a second
 //! with one, 130,000–310,000 without). Two lines with one hash would be one line: at 4 million hashes the odds are
 //! below 1 in 10^12 a line, and nobody can aim for it without the key.
+//!
+//! What was said before the process began, or was forgotten here, the store can tell again: `recalling`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hasher as _;
@@ -45,11 +47,18 @@ pub(super) struct Retries {
     stored_max: usize,
 }
 
-/// The hashes of one place, oldest first.
+/// The hashes of one place.
 #[derive(Debug)]
 struct Newest {
     epoch: Option<Arc<str>>,
+    /// As the store told them, oldest first: all before `hashes`.
+    recalled: VecDeque<(u64, u64)>,
+    /// As the lines were stored, oldest first.
     hashes: VecDeque<(u64, u64)>,
+    /// Of each line from this `seq` on that has an `id` there is a hash.
+    known_from: u64,
+    /// What that will be when the store has told all.
+    recalling_from: Option<u64>,
     used: bool,
 }
 
@@ -95,39 +104,82 @@ impl Retries {
     /// The line has its place: `seq` in a room, whose newest it is; for a private message a count of the caller's.
     pub(super) fn stored(&mut self, hash: u64, place: Place, seq: u64) {
         self.known.insert(hash, Known::Stored(seq));
-        let newest = self.places.entry(place).or_insert_with_key(|place| {
-            self.idle.push_back(place.clone());
-            Newest { epoch: None, hashes: VecDeque::new(), used: false }
-        });
+        let newest = place_of(&mut self.places, &mut self.idle, place);
         newest.used = true;
+        newest.known_from = newest.known_from.min(seq);
         newest.hashes.push_back((hash, seq));
         self.stored += 1;
-        while let Some(&(hash, oldest)) = newest.hashes.front()
-            && oldest + self.in_place_max <= seq
-        {
-            newest.hashes.pop_front();
-            self.known.remove(&hash);
+        while let Some((hash, oldest)) = newest.pop_if(|oldest| oldest + self.in_place_max <= seq) {
+            remove_stored(&mut self.known, hash, oldest);
             self.stored -= 1;
         }
-        while self.stored > self.stored_max {
-            self.evict();
+        self.keep_within_max();
+    }
+
+    /// A room was loaded: what is known of another life of it is void. Returns the lines of which it is not known which `id`
+    /// they have: from the first to the last, of those among which a retry is found.
+    pub(super) fn room_loaded(&mut self, room: &RoomName, epoch: &Arc<str>, newest_seq: u64) -> Option<(u64, u64)> {
+        let place = Place::Room(room.clone());
+        let is_other = |newest: &Newest| newest.epoch.as_ref().is_some_and(|known| known != epoch);
+        if self.places.get(&place).is_some_and(is_other) {
+            self.forget(&place);
+        }
+        let first = (newest_seq + 1).saturating_sub(self.in_place_max).max(1);
+        let last = match self.places.get_mut(&place) {
+            Some(newest) => {
+                newest.epoch = Some(epoch.clone());
+                newest_seq.min(newest.known_from - 1)
+            }
+            None => newest_seq,
+        };
+        (first <= last).then_some((first, last))
+    }
+
+    /// The store is about to tell the ids of a room's lines from `first` on.
+    pub(super) fn recall_begins(&mut self, room: &RoomName, first: u64) {
+        let newest = place_of(&mut self.places, &mut self.idle, Place::Room(room.clone()));
+        newest.recalling_from = Some(first);
+        // What an earlier attempt brought comes again.
+        self.stored -= newest.recalled.len();
+        for (hash, seq) in std::mem::take(&mut newest.recalled) {
+            remove_stored(&mut self.known, hash, seq);
         }
     }
 
-    /// A room was loaded: what is known of another life of it is void.
-    pub(super) fn room_loaded(&mut self, room: &RoomName, epoch: &Arc<str>) {
-        let place = Place::Room(room.clone());
-        match self.places.get_mut(&place) {
-            Some(newest) if newest.epoch.as_ref().is_some_and(|known| known != epoch) => self.forget(&place),
-            Some(newest) => newest.epoch = Some(epoch.clone()),
-            None => {}
+    /// The store told some of them, in order: hashes with their `seq`.
+    pub(super) fn recalled(&mut self, room: &RoomName, hashes: Vec<(u64, u64)>) {
+        let newest = place_of(&mut self.places, &mut self.idle, Place::Room(room.clone()));
+        newest.used = true;
+        self.stored += hashes.len();
+        for &(hash, seq) in &hashes {
+            // Where two have one `id` (which the store kept and this did not), it is the later one's.
+            self.known.entry(hash).or_insert(Known::Stored(seq));
+            if let Some(Known::Stored(known)) = self.known.get_mut(&hash) {
+                *known = seq.max(*known);
+            }
+        }
+        newest.recalled.extend(hashes);
+        self.keep_within_max();
+    }
+
+    /// The store has told all of them.
+    pub(super) fn recall_ends(&mut self, room: &RoomName) {
+        // If it had to make place meanwhile, there is nothing that it could know all of.
+        if let Some(newest) = self.places.get_mut(&Place::Room(room.clone()))
+            && let Some(first) = newest.recalling_from.take()
+        {
+            newest.known_from = first;
         }
     }
 
     /// Notes a room's epoch with its hashes, so that another life of it is told apart.
     pub(super) fn room_unloaded(&mut self, room: &RoomName, epoch: &Arc<str>) {
-        if let Some(newest) = self.places.get_mut(&Place::Room(room.clone())) {
-            newest.epoch = Some(epoch.clone());
+        let place = Place::Room(room.clone());
+        let Some(newest) = self.places.get_mut(&place) else { return };
+        newest.epoch = Some(epoch.clone());
+        if newest.len() == 0 {
+            // No limit counts it.
+            self.forget(&place);
         }
     }
 
@@ -140,6 +192,12 @@ impl Retries {
                 let mut seen = HashSet::new();
                 self.idle.retain(|place| self.places.contains_key(place) && seen.insert(place.clone()));
             }
+        }
+    }
+
+    fn keep_within_max(&mut self) {
+        while self.stored > self.stored_max {
+            self.evict();
         }
     }
 
@@ -159,12 +217,50 @@ impl Retries {
     }
 
     fn drop_hashes(&mut self, newest: &Newest) {
-        for (hash, _) in &newest.hashes {
-            self.known.remove(hash);
+        for &(hash, seq) in newest.recalled.iter().chain(&newest.hashes) {
+            remove_stored(&mut self.known, hash, seq);
         }
-        self.stored -= newest.hashes.len();
+        self.stored -= newest.len();
         slack::trim_table(&mut self.known);
         slack::trim_table(&mut self.places);
+    }
+}
+
+impl Newest {
+    fn len(&self) -> usize {
+        self.recalled.len() + self.hashes.len()
+    }
+
+    /// Takes the oldest out, if its `seq` is one of those.
+    fn pop_if(&mut self, goes: impl Fn(u64) -> bool) -> Option<(u64, u64)> {
+        if let Some(&(_, oldest)) = self.recalled.front() {
+            let popped = goes(oldest).then(|| self.recalled.pop_front()).flatten();
+            slack::trim_queue(&mut self.recalled);
+            return popped;
+        }
+        self.hashes.front().is_some_and(|&(_, oldest)| goes(oldest)).then(|| self.hashes.pop_front()).flatten()
+    }
+}
+
+/// What is known of a place, if only from now on.
+fn place_of<'a>(places: &'a mut HashMap<Place, Newest>, idle: &mut VecDeque<Place>, place: Place) -> &'a mut Newest {
+    places.entry(place).or_insert_with_key(|place| {
+        idle.push_back(place.clone());
+        Newest {
+            epoch: None,
+            recalled: VecDeque::new(),
+            hashes: VecDeque::new(),
+            known_from: u64::MAX,
+            recalling_from: None,
+            used: false,
+        }
+    })
+}
+
+/// Forgets a line, unless a later one has its hash.
+fn remove_stored(known: &mut HashMap<u64, Known>, hash: u64, seq: u64) {
+    if known.get(&hash) == Some(&Known::Stored(seq)) {
+        known.remove(&hash);
     }
 }
 
@@ -232,14 +328,67 @@ mod tests {
         let mut retries = Retries::new([7; 16], 100, 100);
         let name = RoomName::parse("a").expect("a good name");
         let hash = retries.hash(user(1), &room("a"), "1");
-        retries.room_loaded(&name, &"first".into());
+        assert_eq!(retries.room_loaded(&name, &"first".into(), 0), None);
         retries.stored(hash, room("a"), 1);
         retries.room_unloaded(&name, &"first".into());
-        retries.room_loaded(&name, &"first".into());
+        assert_eq!(retries.room_loaded(&name, &"first".into(), 1), None, "all of it is known");
         assert_eq!(retries.known(hash), Some(Known::Stored(1)));
-        retries.room_loaded(&name, &"second".into());
+        assert_eq!(retries.room_loaded(&name, &"second".into(), 4), Some((1, 4)));
         assert_eq!(retries.known(hash), None);
         assert_eq!((retries.stored, retries.places.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_the_store_tells_again_is_known_as_what_was_seen() {
+        let mut retries = Retries::new([7; 16], 10, 100);
+        let (name, epoch) = (RoomName::parse("a").expect("a good name"), "epoch".into());
+        assert_eq!(retries.room_loaded(&name, &epoch, 25), Some((16, 25)), "the newest ten");
+        retries.recall_begins(&name, 16);
+        retries.recalled(&name, vec![(16, 16)]);
+        // The store could not go on, and is asked once more.
+        retries.recall_begins(&name, 16);
+        retries.recalled(&name, vec![(16, 16), (17, 17)]);
+        retries.recalled(&name, vec![(25, 25)]);
+        retries.recall_ends(&name);
+        assert_eq!((retries.stored, retries.known.len()), (3, 3));
+        retries.stored(26, room("a"), 26);
+        let known = [16, 17, 25, 26].map(|hash| retries.known(hash));
+        assert_eq!(known, [None, Some(Known::Stored(17)), Some(Known::Stored(25)), Some(Known::Stored(26))]);
+        retries.room_unloaded(&name, &epoch);
+        assert_eq!(retries.room_loaded(&name, &epoch, 26), None, "all is known");
+        // What was forgotten to make place can be told again: all that is older than what was seen since.
+        retries.forget(&room("a"));
+        retries.stored(27, room("a"), 27);
+        retries.room_unloaded(&name, &epoch);
+        assert_eq!(retries.room_loaded(&name, &epoch, 27), Some((18, 26)));
+    }
+
+    #[test]
+    fn what_the_store_tells_again_keeps_to_the_bound() {
+        let mut retries = Retries::new([7; 16], 100, 10);
+        let (name, epoch) = (RoomName::parse("a").expect("a good name"), "epoch".into());
+        retries.stored(1_000, room("idle"), 1);
+        assert_eq!(retries.room_loaded(&name, &epoch, 100), Some((1, 100)));
+        retries.recall_begins(&name, 1);
+        for page in 0..10 {
+            retries.recalled(&name, (0..5).map(|number| (page * 5 + number, page * 10 + 1)).collect());
+            assert!(retries.stored <= 10 && retries.known.len() == retries.stored, "{} hashes", retries.stored);
+        }
+        retries.recall_ends(&name);
+        assert_eq!(retries.known(1_000), None, "the idle room's went first");
+        retries.room_unloaded(&name, &epoch);
+        assert_eq!(retries.room_loaded(&name, &epoch, 100), Some((1, 100)), "it is not taken for complete");
+    }
+
+    #[test]
+    fn a_room_without_ids_leaves_nothing() {
+        let mut retries = Retries::new([7; 16], 100, 10);
+        let (name, epoch) = (RoomName::parse("a").expect("a good name"), "epoch".into());
+        retries.recall_begins(&name, 1);
+        retries.recall_ends(&name);
+        assert_eq!(retries.room_loaded(&name, &epoch, 5), None);
+        retries.room_unloaded(&name, &epoch);
+        assert_eq!(retries.places.len(), 0);
     }
 
     #[test]

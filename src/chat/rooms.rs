@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 
 use super::effects::Effects;
 use super::ids::{ConnId, RoomKey};
+use super::message::Recovery;
 use super::names::RoomName;
+use super::recalling::Ids;
 use super::slack::{self, Slots};
 use super::users::{Dialect, Reader, UserKey, Users};
 
@@ -18,8 +20,12 @@ pub(super) struct Room {
     pub(super) name: RoomName,
     /// `None` while the store gets it ready.
     pub(super) epoch: Option<Arc<str>>,
+    /// An earlier epoch, under which places up to a `seq` mean the same lines as under this one.
+    pub(super) former: Option<(Arc<str>, u64)>,
     /// The newest `seq` that was answered.
     pub(super) newest: u64,
+    /// Which lines have which `id`.
+    pub(super) ids: Ids,
     /// A stream has one.
     pub(super) members: SmallVec<[Member; 1]>,
     /// Who joins, or writes, when it is ready or its position was looked at; in order.
@@ -85,14 +91,25 @@ impl Room {
         effects.note_readers(others.filter_map(|member| member.conn))
     }
 
+    /// Whether a place that somebody names is one of this room's, as far as that can be told without the line; else why not.
+    pub(super) fn has(&self, epoch: &str, seq: u64) -> Result<(), Recovery> {
+        let good = match (&self.epoch, &self.former) {
+            (Some(current), _) if **current == *epoch => self.newest,
+            (_, Some((former, top))) if **former == *epoch => *top,
+            _ => return Err(Recovery::Epoch),
+        };
+        if seq <= good { Ok(()) } else { Err(Recovery::Ahead) }
+    }
+
     /// The user does not wait for it any more.
     pub(super) fn stop_waiting(&mut self, user: UserKey) {
         self.waiters.retain(|&waiter| waiter != user);
     }
 
-    /// Whether nobody is in it, waits for it, or writes to it.
+    /// Whether nobody is in it, waits for it, or writes to it, and nothing is read of it.
     pub(super) fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.waiters.is_empty() && self.incoming == 0
+        let is_recalled = matches!(self.ids, Ids::Asked { .. });
+        self.members.is_empty() && self.waiters.is_empty() && self.incoming == 0 && !is_recalled
     }
 
     /// Lines from here on must not move before what is handed over now: something was told, or is about to be, that
@@ -125,7 +142,9 @@ impl Rooms {
         self.slots.insert(Room {
             name,
             epoch: None,
+            former: None,
             newest: 0,
+            ids: Ids::Known,
             members: SmallVec::new(),
             waiters: Vec::new(),
             incoming: 0,

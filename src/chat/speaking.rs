@@ -56,9 +56,26 @@ impl Chat {
             Ok(key) => key,
             Err(fault) => return asker.refuse(fault, Subject { room, id }, effects),
         };
-        let here = &self.rooms[key];
-        effects.cost_tokens += here.online() / MEMBERS_PER_TOKEN;
-        let place = Place::Room(here.name.clone());
+        effects.cost_tokens += self.rooms[key].online() / MEMBERS_PER_TOKEN;
+        if let Some(id) = id
+            && !self.knows_ids(key)
+        {
+            return self.await_ids(asker, key, None, message, id, effects);
+        }
+        self.say_in(now, asker, key, message, id, effects);
+    }
+
+    /// Says a line in a room whose ids are known, if it has one.
+    pub(super) fn say_in(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        key: RoomKey,
+        message: &str,
+        id: Option<&str>,
+        effects: &mut Effects,
+    ) {
+        let place = Place::Room(self.rooms[key].name.clone());
         if self.is_retry(&asker, &place, id, effects) {
             return;
         }

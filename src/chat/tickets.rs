@@ -14,6 +14,8 @@ use super::users::UserKey;
 pub(super) enum Pending {
     /// A room gets ready; who waits for it is noted there.
     Load { room: RoomKey },
+    /// The ids of a room's lines from `first` on are read; who waits for that is noted there.
+    Recall { room: RoomKey, first: u64 },
     /// A line is being stored.
     Line { user: UserKey, line: Box<LineDue> },
     /// A reader's position is looked at before it joins; on that visit of the user's.

@@ -10,6 +10,7 @@ use super::greeting::Greeting;
 use super::ids::{ConnId, Millis, RoomKey, UserId};
 use super::joining::{Begin, Join};
 use super::names::{Name, NameKey, RoomName};
+use super::recalling::Unsaid;
 use super::slack::{self, Slots};
 
 /// A user's slot. Good until the user departs.
@@ -103,6 +104,8 @@ pub(super) enum Waiting {
     Greeting(Greeting),
     /// The room gets ready.
     Load { room: RoomKey, join: Join },
+    /// It said a line with an `id`, and the store looks up whether it did so before.
+    Ids { room: RoomKey, unsaid: Unsaid },
     /// The store looks something up.
     Answer,
     /// Until the user's last line is answered.

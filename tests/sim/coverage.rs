@@ -44,6 +44,7 @@ pub const PATHS: &[&str] = &[
     "a leave or rename",
     "a leave or rename waits for a line",
     "a line",
+    "a line waits for ids",
     "a line refused",
     "a move in a large room",
     "a move in a room of more than 200",

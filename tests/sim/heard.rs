@@ -139,29 +139,77 @@ impl Model {
     }
 
     fn heard_chat(&mut self, step: &Step, asking: Asking<'_>) -> Verdict {
-        let Asking { conn, typed, message, id, reference } = asking;
-        let appended = step.requests.iter().find_map(|request| match request {
-            Request::Append { ticket, rows } => Some((*ticket, rows)),
-            _ => None,
-        });
-        let room = match self.resolve(conn, typed) {
+        let room = match self.resolve(asking.conn, asking.typed) {
             Ok(room) => room,
             Err(code) => {
-                hold!(appended.is_none(), "a line was stored for somebody who is not there");
+                let Asking { conn, typed, id, reference, .. } = asking;
+                hold!(step.requests.is_empty(), "a line was stored for somebody who is not there");
                 self.owe_error(conn, code, typed, reference, id);
                 return Ok(());
             }
         };
+        let asks = step.requests.iter().any(|request| matches!(request, Request::Recall { .. }));
+        let asked = self.asked.values().any(|asked| matches!(asked, Asked::Ids { room: of, .. } if *of == room));
+        hold!(step.requests.len() <= 1 && !(asks && asked), "a line was heard, and {:?} asked", step.requests);
+        if let Some(id) = asking.id
+            && (asks || asked)
+        {
+            hold!(asks || step.requests.is_empty(), "a line did not wait until it is known whether it is a retry");
+            self.coverage.note("a line waits for ids");
+            self.joins += 1;
+            let (typed, message, id) = (asking.typed.map(Into::into), asking.message.into(), id.into());
+            let (order, reference) = (self.joins, asking.reference);
+            let conn = asking.conn;
+            self.user(conn).waiting = Some(Waiting::Said { room, typed, message, id, order, reference });
+            return Ok(());
+        }
+        hold!(!asks, "a line without an id asked for ids");
+        self.say(step, room, asking)
+    }
+
+    /// The lines that waited for a room's ids are said now, or refused.
+    pub fn recalled(&mut self, step: &Step, room: &RoomName, refusal: Option<ErrorCode>) -> Verdict {
+        let waits = |user: &User| match &user.waiting {
+            Some(Waiting::Said { room: of, order, .. }) if of == room => Some(*order),
+            _ => None,
+        };
+        let mut waiting: Vec<_> = self.users.iter().filter_map(|(conn, user)| Some((waits(user)?, *conn))).collect();
+        waiting.sort_unstable();
+        for (_, conn) in waiting {
+            let Some(Waiting::Said { typed, message, id, reference, .. }) = self.user(conn).waiting.take() else {
+                panic!("it was just there");
+            };
+            if let Some(code) = refusal {
+                self.coverage.note("a line refused for want of ids");
+                let (room, or_room, id) = (typed, Some(room.clone()), Some(id));
+                self.current.due.push(Due::Error { conn, code, room, or_room, reference, id });
+                continue;
+            }
+            let (typed, message, id) = (typed.as_deref(), &*message, Some(&*id));
+            self.say(step, room.clone(), Asking { conn, typed, message, id, reference })?;
+        }
+        Ok(())
+    }
+
+    /// A line is a retry, or is stored in this step.
+    fn say(&mut self, step: &Step, room: RoomName, asking: Asking<'_>) -> Verdict {
+        let Asking { conn, typed, message, id, reference } = asking;
+        let user = self.users[&conn].id;
+        let appended = step.requests.iter().find_map(|request| match request {
+            Request::Append { ticket, rows } if rows[0].draft.user == user && rows[0].draft.id.as_deref() == id => {
+                Some((*ticket, rows))
+            }
+            _ => None,
+        });
         if let Some(id) = id
             && self.heard_again(conn, &room, id, &reference, appended.is_some())?
         {
             return Ok(());
         }
         let (ticket, rows) = appended.ok_or("a line was not stored")?;
-        hold!(rows.len() == 1 && step.requests.len() == 1, "one line is one row");
+        hold!(rows.len() == 1, "one line is one row");
         hold!(self.keys.get(&rows[0].room) == Some(&room), "the line went to another room");
         let draft = rows[0].draft.clone();
-        let user = self.users[&conn].id;
         let expected = Draft {
             time_ms: step.now.wall_ms,
             user,

@@ -84,6 +84,15 @@ pub enum Waiting {
         to: Name,
         reference: Reference,
     },
+    /// The ids of the room's lines are read first: whether this is a retry is not known.
+    Said {
+        room: RoomName,
+        typed: Option<String>,
+        message: String,
+        id: String,
+        order: u64,
+        reference: Reference,
+    },
     History {
         room: RoomName,
         span: Span,
@@ -116,10 +125,24 @@ pub struct Room {
 #[derive(Debug)]
 pub enum Asked {
     Load(RoomName),
+    /// The ids of a room's lines, up to a `seq`.
+    Ids {
+        room: RoomName,
+        last: u64,
+    },
     Line(Flight),
-    Probe { conn: ConnId, room: RoomName },
-    Page { conn: ConnId, room: RoomName },
-    History { conn: ConnId, room: RoomName },
+    Probe {
+        conn: ConnId,
+        room: RoomName,
+    },
+    Page {
+        conn: ConnId,
+        room: RoomName,
+    },
+    History {
+        conn: ConnId,
+        room: RoomName,
+    },
 }
 
 /// A line that the store has not answered.
@@ -202,6 +225,8 @@ pub struct Current {
     pub closes: Vec<(ConnId, CloseReason)>,
     /// What the store read, and the oldest line that it kept then.
     pub fetched: Option<(Asked, Vec<Arc<Line>>, u64)>,
+    /// A room whose ids were told, or why they could not be.
+    pub recalled: Option<(RoomName, Option<ErrorCode>)>,
     /// A rename: the old name, the new one, and who must hear of it.
     pub renamed: Option<(Name, Name, Vec<ConnId>)>,
     /// A rename as the others heard of it: the old name, the new one, and who did.
@@ -279,7 +304,12 @@ impl Model {
                 }
                 None => self.coverage.note("an event for somebody who is gone"),
             },
-            Input::Completed(completion) => self.completed(completion)?,
+            Input::Completed(completion) => {
+                self.completed(completion)?;
+                if let Some((room, refusal)) = self.current.recalled.take() {
+                    self.recalled(step, &room, refusal)?;
+                }
+            }
             Input::Drained { .. } | Input::Tick => {}
         }
         self.requested(step)

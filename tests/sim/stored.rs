@@ -35,7 +35,15 @@ impl Model {
                     }
                     self.asked.insert(*ticket, asked);
                 }
-                Request::Recall { .. } | Request::Unload { .. } => {}
+                Request::Recall { ticket, room: key, seqs: (first, last) } => {
+                    let room = self.keys.get(key).ok_or("ids were read of a room that is not loaded")?.clone();
+                    let newest = self.newest(&room);
+                    let window = newest.saturating_sub(self.limits.dedup_room_max as u64);
+                    let good = (1..=*last).contains(first) && *last <= newest && *first > window;
+                    hold!(good, "the ids of {first} to {last} were read, of {newest}");
+                    self.asked.insert(*ticket, Asked::Ids { room, last: *last });
+                }
+                Request::Unload { .. } => {}
             }
         }
         Ok(())
@@ -103,6 +111,14 @@ impl Model {
             (Asked::Line(flight), Completion::Appended { lines, .. }) => self.appended(flight, &lines[0]),
             (Asked::Line(flight), Completion::Refused { code, .. }) => {
                 self.not_appended(flight, *code);
+                Ok(())
+            }
+            (Asked::Ids { room, last }, Completion::Recalled { through, .. }) => {
+                self.current.recalled = (*through >= last).then_some((room, None));
+                Ok(())
+            }
+            (Asked::Ids { room, .. }, Completion::Refused { code, .. }) => {
+                self.current.recalled = Some((room, Some(*code)));
                 Ok(())
             }
             (asked, Completion::Fetched { lines, oldest, .. }) => {
@@ -241,6 +257,7 @@ impl Asked {
     pub fn room(&self) -> &RoomName {
         match self {
             Self::Load(room)
+            | Self::Ids { room, .. }
             | Self::Line(Flight { room, .. })
             | Self::Probe { room, .. }
             | Self::Page { room, .. }
@@ -251,7 +268,7 @@ impl Asked {
     /// Who waits for it, but for rooms.
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
-            Self::Load(_) => None,
+            Self::Load(_) | Self::Ids { .. } => None,
             Self::Line(Flight { conn, .. })
             | Self::Probe { conn, .. }
             | Self::Page { conn, .. }
