@@ -75,20 +75,23 @@ impl Server {
             mem::forget(store);
             return Ok(if failed { Outcome::StoreFailed } else { outcome });
         }
+        log::info!("closing the store");
         let (sender, closed) = mpsc::channel();
+        // Ours stays: what the last owner of a waker has said goes with it.
+        let wakes = Arc::clone(&waker);
         // If there is no thread to be had, dropping the store closes it, too.
         let _ = thread::Builder::new().name("store closer".to_owned()).spawn(move || {
             // Nobody waits any more if a signal came.
             let _ = sender.send(store.close());
-            if let Err(error) = waker.wake() {
+            if let Err(error) = wakes.wake() {
                 log::error!("the store cannot wake the loop: {error}");
             }
         });
-        loop {
+        let outcome = loop {
             match closed.try_recv() {
-                Ok(closed) => return Ok(closed.map_or_else(|failure| closed_badly(&failure), |()| Outcome::Drained)),
+                Ok(closed) => break closed.map_or_else(|failure| closed_badly(&failure), |()| Outcome::Drained),
                 // There is nothing left to close, or it was logged that the thread panicked.
-                Err(mpsc::TryRecvError::Disconnected) => return Ok(Outcome::Drained),
+                Err(mpsc::TryRecvError::Disconnected) => break Outcome::Drained,
                 Err(mpsc::TryRecvError::Empty) => {}
             }
             if let Err(error) = poll.poll(&mut events, None)
@@ -98,9 +101,11 @@ impl Server {
             }
             if let Some(signal) = signals.pending().next() {
                 log::warn!("{} again: exiting before the store is closed", super::signals::name(signal));
-                return Ok(Outcome::Interrupted(signal));
+                break Outcome::Interrupted(signal);
             }
-        }
+        };
+        drop(waker);
+        Ok(outcome)
     }
 }
 

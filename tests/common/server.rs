@@ -18,8 +18,8 @@ use super::{PATIENCE, eventually};
 pub(crate) struct Launch {
     flags: Vec<String>,
     environment: Vec<(String, String)>,
-    /// What the shell is told first, if anything.
-    limit: Option<String>,
+    /// What a shell is told to start it by, if anything.
+    shell: Option<String>,
     folder: Option<PathBuf>,
     leave_stderr: bool,
 }
@@ -65,15 +65,13 @@ impl Launch {
     }
 
     /// With so few file descriptors (`ulimit -n`).
-    pub(crate) fn descriptors(mut self, most: u32) -> Self {
-        self.limit = Some(format!("ulimit -n {most}"));
-        self
+    pub(crate) fn descriptors(self, most: u32) -> Self {
+        self.by_shell(format!("ulimit -n {most}; exec \"$0\" \"$@\""))
     }
 
-    /// With files that may not become larger than so many KiB (`ulimit -f`). What is written beyond fails with `EFBIG`.
-    pub(crate) fn file_kib(mut self, most: u32) -> Self {
-        // In blocks of 512 bytes. The signal would end it.
-        self.limit = Some(format!("trap '' XFSZ; ulimit -f {}", most * 2));
+    /// By this command of a shell's, to which the server is `"$0"` and its flags `"$@"`.
+    pub(crate) fn by_shell(mut self, command: String) -> Self {
+        self.shell = Some(command);
         self
     }
 
@@ -86,11 +84,11 @@ impl Launch {
     /// The command, not yet started.
     pub(crate) fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_chinwag");
-        let mut command = match &self.limit {
+        let mut command = match &self.shell {
             None => Command::new(binary),
-            Some(limit) => {
+            Some(told) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", told, binary]);
                 shell
             }
         };
@@ -128,8 +126,10 @@ impl Launch {
                 }
             });
         }
-        let mut server = Server { child, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), scene };
-        server.address = server.next_address();
+        let (address, said) = (SocketAddr::from(([127, 0, 0, 1], 0)), String::new());
+        let mut server = Server { child, lines, address, said, shell: self.shell, scene };
+        server.said = server.next_line();
+        server.address = address_in(&server.said);
         server
     }
 
@@ -185,6 +185,9 @@ pub(crate) struct Server {
     lines: Receiver<String>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Its first line on standard output.
+    pub(crate) said: String,
+    shell: Option<String>,
     /// What was said with it.
     pub(crate) scene: Scene,
 }
@@ -212,20 +215,28 @@ impl Server {
         Launch::durable(folder, flags).start()
     }
 
-    /// Ends it without a word, and starts it again at the same address, with the same flags but for those added.
+    /// Stops it, and waits until it has ended in order.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.ended();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Ends it without a word, and starts it again with the same flags and those added.
     pub(crate) fn kill_and_restart(&mut self, flags: &[&str]) {
         self.signal("KILL");
         self.ended();
         self.restart(flags);
     }
 
-    /// Starts it again after it has ended, at the same address, with the same flags but for those added.
+    /// Starts it again after it has ended, with the same flags and those added; at another address, if it was any free one: the
+    /// kernel may have given the port to somebody else meanwhile.
     pub(crate) fn restart(&mut self, flags: &[&str]) {
         let mut all = self.scene.flags.clone();
-        let at = all.iter().position(|flag| flag == "--listen").expect("it listens somewhere");
-        all[at + 1] = self.address.to_string();
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
-        let again = Launch { flags: all, ..Launch::default() }.start_in(Some(self.scene.clone()));
+        let again =
+            Launch { flags: all, shell: self.shell.clone(), ..Launch::default() }.start_in(Some(self.scene.clone()));
         // The one that has ended.
         drop(std::mem::replace(self, again));
     }
@@ -262,11 +273,7 @@ impl Server {
     /// The address in the next line on standard output.
     #[track_caller]
     pub(crate) fn next_address(&self) -> SocketAddr {
-        let line = self.next_line();
-        let rest = line.strip_prefix("chinwag ").and_then(|rest| rest.split_once(" listening on ws://"));
-        let address = rest.and_then(|(_, rest)| rest.strip_suffix(')')?.split_once(" (history in "));
-        let parsed = address.and_then(|(address, _)| address.parse().ok());
-        parsed.unwrap_or_else(|| panic!("standard output names no address: {line:?}"))
+        address_in(&self.next_line())
     }
 
     /// What the server logged so far.
@@ -290,6 +297,11 @@ impl Server {
             status.is_some()
         });
         status.expect("it was awaited")
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it still runs.
@@ -339,6 +351,15 @@ impl Drop for Server {
             eprintln!("---");
         }
     }
+}
+
+/// The address in a line that says where a server listens.
+#[track_caller]
+fn address_in(line: &str) -> SocketAddr {
+    let rest = line.strip_prefix("chinwag ").and_then(|rest| rest.split_once(" listening on ws://"));
+    let address = rest.and_then(|(_, rest)| rest.strip_suffix(')')?.split_once(" (history in "));
+    let parsed = address.and_then(|(address, _)| address.parse().ok());
+    parsed.unwrap_or_else(|| panic!("standard output names no address: {line:?}"))
 }
 
 fn read_lines(stdout: ChildStdout) -> Receiver<String> {
