@@ -18,7 +18,7 @@ use crate::person::{Person, Stage, all_lines, look_on};
 const PEOPLE: usize = 12;
 
 /// Acknowledgements in one life at most before it ends.
-const ACKS_MAX: usize = 600;
+const ACKS_MAX: usize = 1_500;
 
 /// Where they talk: everybody in two of them.
 const ROOMS: [&str; 3] = ["tea", "coffee", "cocoa"];
