@@ -135,7 +135,7 @@ impl Limits {
     };
 
     /// Descriptors that are kept for other things than connections: the standard three, listeners, epoll, wakers,
-    /// signals, later a database and its log.
+    /// signals, and a dozen for the store and its log.
     const DESCRIPTORS_KEPT: u64 = 32;
 
     /// And for telling those who come that the server is full: so many, or an eighth of all if that is less.

@@ -2,7 +2,7 @@
 //! and shared out.
 
 use crate::chat::effects::{Class, CloseReason, Delivery};
-use crate::chat::ids::ConnId;
+use crate::chat::ids::{ConnId, Millis};
 use crate::chat::{Effects, Event, slack};
 
 use super::Server;
@@ -16,6 +16,9 @@ const LAG_BYTES: usize = 32 * 1024;
 /// How often the store is asked in one turn. Memory answers at once, and no chain of questions is half as long; a disk may have
 /// another answer each time, and those who wait for none of it shall not wait.
 const CONSULTATIONS_MAX: usize = 8;
+
+/// Looking whether so many are still held may come once a millisecond: it takes a twentieth of that.
+const HELD_PER_MS: Millis = 1_000;
 
 /// Lists that are used again each turn.
 #[derive(Debug, Default)]
@@ -138,8 +141,12 @@ impl Server {
         }
     }
 
-    /// Lets those be heard again whom the core no longer holds.
+    /// Lets those be heard again whom the core no longer holds. After a restart thousands may wait for the disk, and each turn brings
+    /// the answers to some: with so many they are not looked at in every turn.
     fn release_held(&mut self) {
+        if self.held.is_empty() || self.now.mono_ms < self.held_due_ms {
+            return;
+        }
         let mut held = std::mem::take(&mut self.held);
         held.retain(|&id| {
             if self.chat.is_held(id) {
@@ -152,6 +159,7 @@ impl Server {
             false
         });
         slack::trim(&mut held);
+        self.held_due_ms = self.now.mono_ms + held.len() as Millis / HELD_PER_MS;
         self.held = held;
     }
 }

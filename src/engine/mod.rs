@@ -109,6 +109,8 @@ pub struct Server {
     dirty: Vec<ConnId>,
     /// Held by the core.
     held: Vec<ConnId>,
+    /// When those are looked at again.
+    held_due_ms: Millis,
     /// Catching up, with room in the outbox.
     drained: VecDeque<ConnId>,
     /// To be sent a Close.
@@ -196,6 +198,7 @@ impl Server {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             held: Vec::new(),
+            held_due_ms: 0,
             drained: VecDeque::new(),
             closing: Vec::new(),
             departed: Vec::new(),
@@ -282,7 +285,8 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let paused_until = self.listeners.paused_until_ms().filter(|_| self.has_slot());
-        let due = [self.wheel.next_ms(), self.chat.next_deadline(), paused_until, self.stopping.deadline()];
+        let held_due = (!self.held.is_empty() && self.held_due_ms > self.now.mono_ms).then_some(self.held_due_ms);
+        let due = [self.wheel.next_ms(), self.chat.next_deadline(), paused_until, held_due, self.stopping.deadline()];
         let due_ms = due.into_iter().flatten().min()?;
         Some(Duration::from_millis(due_ms.saturating_sub(self.clock.now().mono_ms)))
     }

@@ -49,9 +49,9 @@ pub(super) fn open(config: &Config, clock: Clock, registry: &Registry) -> Result
         ..SqliteOptions::at(path)
     };
     let waker = Arc::new(Waker::new(registry, STORE).map_err(BindError::Setup)?);
-    let wakes = Arc::clone(&waker);
+    let alarm = Arc::clone(&waker);
     let wake = move || {
-        if let Err(error) = wakes.wake() {
+        if let Err(error) = alarm.wake() {
             // The loop asks in its next turn, whenever that is.
             log::error!("the store cannot wake the loop: {error}");
         }
@@ -78,12 +78,12 @@ impl Server {
         log::info!("closing the store");
         let (sender, closed) = mpsc::channel();
         // Ours stays: what the last owner of a waker has said goes with it.
-        let wakes = Arc::clone(&waker);
+        let alarm = Arc::clone(&waker);
         // If there is no thread to be had, dropping the store closes it, too.
         let _ = thread::Builder::new().name("store closer".to_owned()).spawn(move || {
             // Nobody waits any more if a signal came.
             let _ = sender.send(store.close());
-            if let Err(error) = wakes.wake() {
+            if let Err(error) = alarm.wake() {
                 log::error!("the store cannot wake the loop: {error}");
             }
         });

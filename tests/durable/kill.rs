@@ -50,7 +50,7 @@ fn kill_again_and_again(sync: &str, rounds: u32) {
     let mut server = Server::durable(&folder, &flags);
     let (sender, acks) = channel();
     let stage = Stage::new(PEOPLE, sender);
-    let (people, seen) = thread::scope(|scope| {
+    let (people, watched) = thread::scope(|scope| {
         let people: Vec<_> = (0..PEOPLE)
             .map(|number| {
                 let rooms = [0, 1].map(|more| ROOMS[(number + more) % ROOMS.len()].to_owned());
@@ -76,7 +76,7 @@ fn kill_again_and_again(sync: &str, rounds: u32) {
         (people, watcher.join().expect("the watcher"))
     });
     let store: BTreeMap<&str, _> = ROOMS.iter().map(|room| (*room, all_lines(server.address, room))).collect();
-    judge(&people, &seen, &store);
+    judge(&people, &watched, &store);
 }
 
 type Lines = Vec<(u64, String, String)>;

@@ -185,11 +185,8 @@ impl Sqlite {
             state: State::default(),
         };
         let threads = start(reader, writer, lock).map_err(system)?;
-        let recent = Recent {
-            messages_max: options.recent_messages_max,
-            bytes_max: options.recent_bytes_max,
-            rooms_max: options.rooms_max,
-        };
+        let recent =
+            Recent { messages: options.recent_messages_max, bytes: options.recent_bytes_max, rooms: options.rooms_max };
         Ok(Opened { store: Sqlite::new(recent, threads, collected), key: marks.key })
     }
 }
