@@ -1,10 +1,12 @@
 //! The judge of `chinwag.v1`: people with clients that follow the client rules of `docs/PROTOCOL.md` section 3, a
-//! network that breaks at every step, and the core with the memory store, all from a seed.
+//! network that breaks at every step, and the core with the memory store, or with one that outlives the process, all from a
+//! seed.
 //!
 //! The judge holds what a person would see: of each room, between its joins and leaves, exactly its lines, in
 //! order, none missing but those of a gap that was told, none twice; an acknowledged line is in every member's
 //! view; a line in a client's outbox is in the end stored exactly once, or was left to the person as "perhaps
-//! sent"; nobody is told of a leave or a join of somebody who came back within the grace; nobody has another's
+//! sent"; so it is over a start of the server, too, and when the end of its log is lost, whoever has seen a line that is not
+//! there any more is told, and nobody else; nobody is told of a leave or a join of somebody who came back within the grace; nobody has another's
 //! name; and when all are gone, nothing is left of them.
 //!
 //! | file | what |
@@ -53,6 +55,12 @@
 //! - `JoinToldAgain`: a join of somebody who was there all the time is told.
 //! - `LineInAnotherRoom`: a line is told in another room's name, to the readers of that.
 //! - `RowAstray`: a private message is stored twice with its writer, and not with the one that it goes to.
+//! - `FormerIgnored`: after the end of the log was lost, nobody's place is good any more.
+//! - `FormerEndless`: after the end of the log was lost, every place is good.
+//! - `RecallSkipped`: what the store has from before a start is not asked for.
+//! - `RecallFirstPageOnly`: of what the store has from before a start, it is asked for the first page only.
+//! - `RecallWithoutLast`: of what the store has from before a start, the last `id` is overlooked.
+//! - `RecallRefusalIgnored`: that the store cannot say what it has is taken for that it has nothing.
 
 #![allow(unreachable_pub, reason = "all of it is one test binary, which nobody else reaches")]
 
@@ -128,15 +136,18 @@ const EVENTS_BROKEN: usize = 1_500;
 const PATHS: &[&str] = &[
     "a break",
     "a client that changes its network",
+    "a former epoch",
     "a goodbye",
     "a half-open connection",
     "a hello of an earlier connection",
     "a hello of somebody who was not there",
     "a line sent again",
+    "a lost tail",
     "a page",
     "a private message",
     "a restart under another key",
     "a restart under the same key",
+    "a restart with all lines",
     "a retry of long ago",
     "a return after a start",
     "a return within the grace",
@@ -147,20 +158,26 @@ const PATHS: &[&str] = &[
     "a take-over",
     "an ack",
     "an ack of a retry",
+    "an older copy put back",
     "history",
+    "ids told again",
+    "internal",
     "joined",
     "left",
     "name_taken",
     "no_such_user",
+    "not recovered: ahead",
     "not recovered: epoch",
     "not recovered: trimmed",
     "overloaded",
     "perhaps sent",
     "presence",
     "recovered",
+    "recovered under a new epoch",
     "recovered with lines",
     "resumed",
     "somebody new",
+    "storage_full",
     "the clock jumps",
     "trimming overtook a replay",
     "user_join",

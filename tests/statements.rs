@@ -38,6 +38,7 @@ const NOT_OF_THE_SERVER: &[&str] = &[
     "(N joiners would cost N² frames.)",
     "No order is promised between rooms.",
     "Codes may be added:",
+    "Where `retry` is true, ask again after a while;",
     "In all other cases come back after a random time",
     "(On `chinwag.v1`: section 20.4.)",
     "In short: who connects says who it is",

@@ -247,13 +247,13 @@ impl Chat {
                 let next = newest.saturating_sub(u64::from(lines)) + 1;
                 (Recovery::Fresh, Some(CatchingUp { next, fetching: false, hole_counts: false }))
             }
-            Begin::Position { epoch, seq, time_ms } => match here.has(&epoch, seq) {
-                Err(recovery) => (recovery, None),
-                Ok(()) => {
+            Begin::Position { epoch, seq, time_ms } => {
+                let Err(recovery) = here.has(&epoch, seq) else {
                     let join = JoinAt { room, seq, time_ms, hello, reference };
                     return self.probe(user, join, effects);
-                }
-            },
+                };
+                (recovery, None)
+            }
         };
         let catching_up = catching_up.filter(|reader| reader.next <= newest);
         self.enter(now, user, conn, room, catching_up, effects);

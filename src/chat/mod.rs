@@ -256,7 +256,7 @@ impl Chat {
                 self.loaded(now, room, epoch, newest, former, effects);
             }
             (Pending::Recall { room, first }, Completion::Recalled { ids, through, .. }) => {
-                self.recalled(now, room, first, ids, through, effects);
+                self.recalled(now, room, first, &ids, through, effects);
             }
             (Pending::Recall { room, .. }, Completion::Refused { code, .. }) => {
                 self.not_recalled(now, room, code, effects);

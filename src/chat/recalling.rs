@@ -96,7 +96,7 @@ impl Chat {
         now: Now,
         room: RoomKey,
         first: u64,
-        ids: Vec<(UserId, Box<str>, u64)>,
+        ids: &[(UserId, Box<str>, u64)],
         through: u64,
         effects: &mut Effects,
     ) {

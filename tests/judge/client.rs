@@ -230,7 +230,14 @@ impl Client {
         hold!(me || joined.room.is_stream(), "joined {} before its own stream", joined.room);
         let seat = self.seat_of(&joined.room)?;
         let start = match seat.state.clone() {
-            State::Asked(from) => seat.screen.begin(&from, joined)?,
+            State::Asked(from) => {
+                if seat.screen.epoch.as_ref().is_some_and(|epoch| *epoch != joined.epoch)
+                    && joined.recovery == Recovery::Recovered
+                {
+                    coverage.note("recovered under a new epoch");
+                }
+                seat.screen.begin(&from, joined, truth)?
+            }
             State::Again if joined.recovery == Recovery::Fresh => {
                 hold!(seat.screen.epoch.as_ref() == Some(&joined.epoch), "another life all of a sudden");
                 seat.state = State::In;
@@ -242,7 +249,7 @@ impl Client {
                 seat.screen.trimmed(joined)?;
                 Start::Elsewhere
             }
-            State::Perhaps => seat.screen.begin(&From::Live, joined)?,
+            State::Perhaps => seat.screen.begin(&From::Live, joined, truth)?,
             state @ (State::Out | State::Refused(_)) => {
                 return Err(format!("joined {}, and is {state:?}", joined.room));
             }
@@ -286,13 +293,13 @@ impl Client {
     fn read_error(&mut self, error: &ErrorReply, truth: &mut Truth, coverage: &mut Coverage) -> Verdict {
         coverage.note(error.code.text());
         match (error.code, &error.id, &error.room) {
-            (ErrorCode::Overloaded, Some(id), _) => self.outbox.again(id),
+            (code, Some(id), _) if code.retry() => self.outbox.again(id),
             (ErrorCode::NoSuchUser, Some(id), _) => {
                 let fate = id.parse().ok().and_then(|number: usize| truth.written.get(number)).map(|line| line.fate);
                 hold!(fate != Some(Fate::Acknowledged), "line {id} was acknowledged, and then refused");
                 self.outbox.resolve(id, Fate::Failed, truth);
             }
-            (ErrorCode::Overloaded, None, Some(room)) => {
+            (code, None, Some(room)) if code.retry() => {
                 let seat = self.seat(room);
                 if let State::Asked(from) = &seat.state {
                     seat.state = State::Refused(from.clone());

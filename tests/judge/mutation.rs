@@ -8,7 +8,7 @@ use chinwag::chat::command::From;
 use chinwag::chat::message::Recovery;
 use chinwag::chat::{
     Ask, Class, Command, Completion, ConnId, Delivery, Effects, ErrorCode, Line, Message, Name, Request, RoomKey,
-    RoomName, UserId,
+    RoomName, Ticket, UserId,
 };
 
 use crate::truth::Truth;
@@ -80,6 +80,18 @@ mutations! {
     LineInAnotherRoom,
     /// A private message is stored twice with its writer, and not with the one that it goes to.
     RowAstray,
+    /// After the end of the log was lost, nobody's place is good any more.
+    FormerIgnored,
+    /// After the end of the log was lost, every place is good.
+    FormerEndless,
+    /// What the store has from before a start is not asked for.
+    RecallSkipped,
+    /// Of what the store has from before a start, it is asked for the first page only.
+    RecallFirstPageOnly,
+    /// Of what the store has from before a start, the last `id` is overlooked.
+    RecallWithoutLast,
+    /// That the store cannot say what it has is taken for that it has nothing.
+    RecallRefusalIgnored,
 }
 
 /// Does one thing wrong, whenever it can.
@@ -99,6 +111,8 @@ pub struct Saboteur {
     epochs: HashMap<RoomName, Arc<str>>,
     earlier_epochs: HashMap<RoomName, Arc<str>>,
     replaced: HashMap<UserId, ConnId>,
+    /// What the store was asked to tell again, up to a `seq`.
+    recalls: HashMap<Ticket, u64>,
     users: HashMap<ConnId, (UserId, Name)>,
     /// Whom a room's members were told by.
     members: Vec<(ConnId, RoomName)>,
@@ -117,6 +131,7 @@ impl Saboteur {
             epochs: HashMap::new(),
             earlier_epochs: HashMap::new(),
             replaced: HashMap::new(),
+            recalls: HashMap::new(),
             users: HashMap::new(),
             members: Vec::new(),
         }
@@ -130,6 +145,7 @@ impl Saboteur {
         self.users.clear();
         self.members.clear();
         self.replaced.clear();
+        self.recalls.clear();
     }
 
     fn is(&self, mutation: Mutation) -> bool {
@@ -189,20 +205,45 @@ impl Saboteur {
             Request::Append { rows, .. } if self.is(Mutation::RowAstray) && rows.len() == 2 && self.one_in(2) => {
                 rows[1].room = rows[0].room;
             }
+            Request::Recall { ticket, seqs: (_, last), .. } => {
+                if self.is(Mutation::RecallSkipped) {
+                    return Some(Completion::Recalled { ticket: *ticket, ids: Vec::new(), through: *last });
+                }
+                self.recalls.insert(*ticket, *last);
+            }
             _ => {}
         }
         None
     }
 
     pub fn spoil_completion(&mut self, completion: &mut Completion) {
-        if let Completion::Loaded { room, epoch, .. } = completion {
-            let Some(name) = self.rooms.get(room).cloned() else { return };
-            if self.is(Mutation::EpochKept)
-                && let Some(earlier) = self.earlier_epochs.get(&name)
-            {
-                *epoch = earlier.clone();
+        match completion {
+            Completion::Loaded { room, epoch, former, .. } => {
+                let Some(name) = self.rooms.get(room).cloned() else { return };
+                if self.is(Mutation::EpochKept)
+                    && let Some(earlier) = self.earlier_epochs.get(&name)
+                {
+                    *epoch = earlier.clone();
+                }
+                if self.is(Mutation::FormerIgnored) {
+                    *former = None;
+                }
+                if let Some((_, top)) = former.as_mut().filter(|_| self.is(Mutation::FormerEndless)) {
+                    *top = u64::MAX;
+                }
+                self.epochs.insert(name, epoch.clone());
             }
-            self.epochs.insert(name, epoch.clone());
+            Completion::Recalled { ticket, ids, through } => match (self.mutation, self.recalls.remove(ticket)) {
+                (Mutation::RecallFirstPageOnly, Some(last)) => *through = last,
+                (Mutation::RecallWithoutLast, Some(_)) => drop(ids.pop()),
+                _ => {}
+            },
+            Completion::Refused { ticket, .. } if self.is(Mutation::RecallRefusalIgnored) => {
+                if let Some(last) = self.recalls.remove(ticket) {
+                    *completion = Completion::Recalled { ticket: *ticket, ids: Vec::new(), through: last };
+                }
+            }
+            _ => {}
         }
     }
 

@@ -191,6 +191,9 @@ impl World {
         let name = if room == ME { RoomName::stream(user) } else { RoomName::parse(&room).expect("rooms of ours") };
         let lines = self.server.truth.log(&name).map_or(&[][..], |log| &log.lines);
         let own: Vec<_> = lines.iter().filter(|line| line.draft.user == user && line.draft.id.is_some()).collect();
+        // What is not kept any more, a restart forgets.
+        let gone = self.server.truth.kept_max.map_or(0, |kept_max| (lines.len() as u64).saturating_sub(kept_max / 2));
+        let own: Vec<_> = own.into_iter().filter(|line| line.seq > gone).collect();
         if own.is_empty() {
             return;
         }

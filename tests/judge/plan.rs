@@ -3,7 +3,7 @@
 use chinwag::chat::Limits;
 use chinwag::store::MemoryLimits;
 
-use crate::store::Lateness;
+use crate::store::{DiskLimits, Lateness, Store};
 
 /// The shape of one run.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Plan {
     pub limits: Limits,
     pub memory: MemoryLimits,
     pub late: Option<Lateness>,
+    /// The store outlives the process.
+    pub disk: Option<DiskLimits>,
 }
 
 impl Plan {
@@ -53,7 +55,7 @@ impl Plan {
             done_percent: [20, 50, 85][dice.usize(0..3)],
             refused_percent: [0, 0, 3][dice.usize(0..3)],
         });
-        Self {
+        let mut plan = Self {
             seed,
             events,
             rooms: dice.usize(1..5),
@@ -68,6 +70,27 @@ impl Plan {
             limits,
             memory,
             late,
+            disk: None,
+        };
+        if dice.bool() {
+            plan.disk = Some(DiskLimits {
+                kept_max: [1_000_000, 60, 12][dice.usize(0..3)],
+                recalled_max: [1_000, 20, 3][dice.usize(0..3)],
+            });
+            plan.late = Some(Lateness {
+                done_percent: [20, 50, 85, 100][dice.usize(0..4)],
+                refused_percent: [0, 3][dice.usize(0..2)],
+            });
+            plan.restarts = [30, 200, 1_000][dice.usize(0..3)];
+        }
+        plan
+    }
+
+    /// The store, empty.
+    pub fn store(&self, seed: u64) -> Store {
+        match (self.disk, self.late) {
+            (Some(disk), Some(late)) => Store::on_disk(disk, late, seed),
+            _ => Store::new(self.memory, self.late, seed),
         }
     }
 }

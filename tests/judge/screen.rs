@@ -58,26 +58,26 @@ impl Screen {
     }
 
     /// The answer to a join from `from`.
-    pub fn begin(&mut self, from: &From<'_>, joined: &Joined) -> Result<Start, String> {
+    pub fn begin(&mut self, from: &From<'_>, joined: &Joined, truth: &Truth) -> Result<Start, String> {
         let Joined { epoch, seq, recovery, .. } = joined;
         let newest = *seq;
-        let same_epoch = self.epoch.as_ref() == Some(epoch);
+        if let From::Position { .. } = from {
+            self.judge_recovery(joined, truth)?;
+        }
         match (from, recovery) {
-            (From::Live | From::Last(0), Recovery::Fresh) => self.next = Next::Is(newest + 1),
+            (From::Live | From::Last(0), Recovery::Fresh)
+            | (From::Position { .. }, Recovery::Epoch | Recovery::Ahead) => self.next = Next::Is(newest + 1),
             (From::Last(lines), Recovery::Fresh) => {
                 let first = newest.saturating_sub(u64::from(*lines)) + 1;
                 self.next = if first > newest { Next::Is(first) } else { Next::From(first) };
             }
             (From::Position { .. }, Recovery::Recovered) => {
-                hold!(same_epoch, "recovered in another life");
+                self.epoch = Some(epoch.clone());
                 hold!(self.next <= newest + 1, "recovered from {:?}, and {newest} is the newest", self.next);
                 return Ok(Start::Recovered);
             }
-            (From::Position { .. }, Recovery::Epoch) => {
-                hold!(!same_epoch, "not recovered, and it is the same life");
-                self.next = Next::Is(newest + 1);
-            }
             (From::Position { .. }, Recovery::Trimmed { .. }) => {
+                self.epoch = Some(epoch.clone());
                 self.trimmed(joined)?;
                 return Ok(Start::Elsewhere);
             }
@@ -86,6 +86,26 @@ impl Screen {
         self.epoch = Some(epoch.clone());
         self.time_ms = None;
         Ok(Start::Elsewhere)
+    }
+
+    /// Whoever has seen a line that is lost is told, and nobody else is.
+    fn judge_recovery(&self, joined: &Joined, truth: &Truth) -> Verdict {
+        let Joined { room, epoch, seq, recovery, .. } = joined;
+        let (Some(own), Next::Is(next)) = (&self.epoch, self.next) else { return Err("no position".into()) };
+        let former = truth.log(room).and_then(|log| log.former.as_ref()).filter(|(former, _)| former == own);
+        let good = if own == epoch { Some(*seq) } else { former.map(|(_, top)| *top) };
+        let expected = match good {
+            None => *recovery == Recovery::Epoch,
+            Some(good) if next - 1 > good => *recovery == Recovery::Ahead,
+            Some(_) => matches!(recovery, Recovery::Recovered | Recovery::Trimmed { .. }),
+        };
+        hold!(expected, "{recovery:?} at {own} {next}, and {good:?} is good");
+        let silent = matches!(recovery, Recovery::Recovered | Recovery::Trimmed { .. });
+        hold!(
+            !(silent && truth.has_seen_lost(room, own, next - 1)),
+            "lines up to {next} were lost, and nobody said so"
+        );
+        Ok(())
     }
 
     /// A gap is told.

@@ -40,10 +40,10 @@ impl Server {
         Self {
             chat: Chat::new(plan.limits.clone(), [plan.seed as u8; 32]),
             key: plan.seed as u8,
-            store: Store::new(plan.memory, plan.late, plan.seed),
+            store: plan.store(plan.seed),
             effects: Effects::default(),
             completions: Vec::new(),
-            truth: Truth::default(),
+            truth: Truth::new(plan.disk.map(|disk| disk.kept_max)),
             presence: Presence::new(plan.limits.grace_ms),
             saboteur,
             events: 0,
@@ -55,25 +55,33 @@ impl Server {
         }
     }
 
-    /// The process ends, and another begins: the memory is gone.
-    pub fn restart(&mut self, plan: &Plan, same_key: bool, seed: u64) {
+    /// The process ends, and another begins: the memory is gone, and of a disk so much of the end, in percent.
+    pub fn restart(&mut self, plan: &Plan, same_key: bool, lost_percent: usize, seed: u64) -> Verdict {
         if self.trace {
-            println!("------ started again");
+            println!("------ started again, with the same key: {same_key}, {lost_percent} percent are lost");
         }
         if !same_key {
             self.key = self.key.wrapping_add(1);
         }
         self.presence.restart(same_key);
         self.chat = Chat::new(plan.limits.clone(), [self.key; 32]);
-        self.store = Store::new(plan.memory, plan.late, seed);
+        if plan.disk.is_some() {
+            self.store.crash(lost_percent);
+        } else {
+            self.store = plan.store(seed);
+        }
         self.effects = Effects::default();
         self.judged = 0;
         self.completions.clear();
         self.departed.clear();
-        self.truth.restart();
         if let Some(saboteur) = &mut self.saboteur {
             saboteur.restarted();
         }
+        if plan.disk.is_some() {
+            return self.truth.restart_with(&self.store, lost_percent > 0);
+        }
+        self.truth.restart();
+        Ok(())
     }
 
     /// A connection is upgraded.
@@ -161,6 +169,7 @@ impl Server {
             }
             self.store.collect(&mut self.completions);
             for mut completion in std::mem::take(&mut self.completions) {
+                self.note(&completion);
                 self.truth.completed(&completion)?;
                 if let Some(saboteur) = &mut self.saboteur {
                     saboteur.spoil_completion(&mut completion);
@@ -194,6 +203,14 @@ impl Server {
             self.feed(now, Event::Closed { conn, for_good })?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, completion: &Completion) {
+        match completion {
+            Completion::Recalled { ids, .. } if !ids.is_empty() => self.presence.coverage.note("ids told again"),
+            Completion::Loaded { former: Some(_), .. } => self.presence.coverage.note("a former epoch"),
+            _ => {}
+        }
     }
 
     /// Hands the turn's messages over in the engine's order: those to the same readers of a room together, at the place

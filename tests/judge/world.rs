@@ -329,7 +329,15 @@ impl World {
     /// The server ends, and starts again.
     fn restart(&mut self) -> Verdict {
         self.starts += 1;
-        let same_key = self.dice.bool();
+        let on_disk = self.plan.disk.is_some();
+        let same_key = on_disk || self.dice.bool();
+        let lost_percent = if on_disk { [0, 0, 0, 1, 3, 40][self.dice.usize(0..6)] } else { 0 };
+        self.coverage.note(match lost_percent {
+            _ if !on_disk => "a restart without the lines",
+            0 => "a restart with all lines",
+            1..=9 => "a lost tail",
+            _ => "an older copy put back",
+        });
         self.coverage.note(if same_key { "a restart under the same key" } else { "a restart under another key" });
         for (_, link) in &mut self.links.all {
             link.open = false;
@@ -344,7 +352,6 @@ impl World {
         }
         self.links = Links::default();
         let seed = self.plan.seed ^ self.starts.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.server.restart(&self.plan, same_key, seed);
-        Ok(())
+        self.server.restart(&self.plan, same_key, lost_percent, seed)
     }
 }

@@ -166,7 +166,7 @@ fn rooms_in_all_are_limited_and_empty_ones_make_room() {
     alice.quiet();
 }
 
-/// > Lines are kept in memory, for as long as the server runs
+/// > With a store in memory, lines are kept for as long as the server runs
 #[test]
 fn a_room_keeps_its_lines_while_nobody_is_there() {
     let server = Server::start(&[]);

@@ -1,8 +1,16 @@
 //! The store under the core: memory as it is, or behind a wrapper that answers late and out of order, as one on a disk
-//! will.
+//! does; and a disk, which outlives the process, and has its own ways to fail.
 
-use chinwag::chat::{Completion, ErrorCode, Request, RoomKey, Ticket};
+#[path = "disk.rs"]
+mod disk;
+
+use std::sync::Arc;
+
+use chinwag::chat::{Completion, ErrorCode, Line, Request, RoomKey, RoomName, Ticket};
 use chinwag::store::{Memory, MemoryLimits};
+
+use disk::Disk;
+pub use disk::DiskLimits;
 
 /// How late the late store is.
 #[derive(Clone, Copy, Debug)]
@@ -19,32 +27,81 @@ type Rooms = smallvec::SmallVec<[RoomKey; 2]>;
 /// The store.
 #[derive(Debug)]
 pub struct Store {
-    memory: Memory,
+    kind: Kind,
     late: Option<Lateness>,
     dice: fastrand::Rng,
+    /// There is no room for lines.
+    full: bool,
     /// Not done yet, in order of submission.
     waiting: Vec<Request>,
     /// Done and not answered yet, in the order in which they were done, with the rooms of an append.
     done: Vec<(Rooms, Completion)>,
 }
 
+#[derive(Debug)]
+enum Kind {
+    Memory(Box<Memory>),
+    Disk(Disk),
+}
+
+impl Kind {
+    fn exchange(&mut self, request: Request, completions: &mut Vec<Completion>) {
+        match self {
+            Self::Memory(memory) => {
+                memory.submit(request);
+                memory.collect(completions);
+            }
+            Self::Disk(disk) => completions.extend(disk.submit(request)),
+        }
+    }
+}
+
 impl Store {
     pub fn new(limits: MemoryLimits, late: Option<Lateness>, seed: u64) -> Self {
+        Self::of(Kind::Memory(Box::new(Memory::new(limits, seed))), late, seed)
+    }
+
+    /// One that outlives the process.
+    pub fn on_disk(limits: DiskLimits, late: Lateness, seed: u64) -> Self {
+        Self::of(Kind::Disk(Disk::new(limits, seed)), Some(late), seed)
+    }
+
+    fn of(kind: Kind, late: Option<Lateness>, seed: u64) -> Self {
         let dice = fastrand::Rng::with_seed(seed ^ 0x5707);
-        Self { memory: Memory::new(limits, seed), late, dice, waiting: Vec::new(), done: Vec::new() }
+        Self { kind, late, dice, full: false, waiting: Vec::new(), done: Vec::new() }
+    }
+
+    /// The process ends, and another begins. What was handed over is committed as far as the process came, and of the last
+    /// commits a share is lost, in percent.
+    pub fn crash(&mut self, lost_percent: usize) {
+        let Kind::Disk(disk) = &mut self.kind else { panic!("memory does not outlive the process") };
+        let came = if self.full { 0 } else { self.dice.usize(0..=self.waiting.len()) };
+        for request in self.waiting.drain(..).take(came).filter(|request| matches!(request, Request::Append { .. })) {
+            disk.submit(request);
+        }
+        self.waiting.clear();
+        self.done.clear();
+        self.full = false;
+        disk.restart((disk.commits() * lost_percent).div_ceil(100));
+    }
+
+    /// The lines of a room that outlived the process: all that were not lost.
+    pub fn lines<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = &'a Arc<Line>> {
+        let Kind::Disk(disk) = &self.kind else { panic!("memory does not outlive the process") };
+        disk.lines(room)
     }
 
     pub fn submit(&mut self, request: Request) {
-        if self.late.is_some() && !matches!(request, Request::Unload { .. }) {
-            self.waiting.push(request);
+        if matches!(request, Request::Unload { .. }) {
+            self.kind.exchange(request, &mut Vec::new());
         } else {
-            self.memory.submit(request);
+            self.waiting.push(request);
         }
     }
 
     pub fn collect(&mut self, completions: &mut Vec<Completion>) {
         match self.late {
-            None => self.memory.collect(completions),
+            None => self.waiting.drain(..).for_each(|request| self.kind.exchange(request, completions)),
             Some(late) => {
                 self.work(late);
                 self.answer(late.done_percent, completions);
@@ -56,6 +113,7 @@ impl Store {
     pub fn hurry(&mut self) {
         if self.late.is_some() {
             self.late = Some(Lateness { done_percent: 100, refused_percent: 0 });
+            self.full = false;
         }
     }
 
@@ -67,6 +125,10 @@ impl Store {
     /// that were submitted before it.
     fn work(&mut self, late: Lateness) {
         let mut stuck: Vec<RoomKey> = Vec::new();
+        if late.refused_percent > 0 && matches!(self.kind, Kind::Disk(_)) {
+            let odds = if self.full { 10 } else { 200 };
+            self.full ^= self.dice.u32(0..odds) == 0;
+        }
         for request in std::mem::take(&mut self.waiting) {
             let ready = self.dice.u8(0..100) < late.done_percent;
             let rooms: Rooms = match &request {
@@ -76,14 +138,24 @@ impl Store {
             if !ready || rooms.iter().any(|room| stuck.contains(room)) {
                 stuck.extend(rooms);
                 self.waiting.push(request);
-            } else if self.dice.u8(0..100) < late.refused_percent {
-                self.done.push((rooms, Completion::Refused { ticket: ticket(&request), code: ErrorCode::Overloaded }));
+            } else if let Some(code) = self.refusal(&request, late) {
+                self.done.push((rooms, Completion::Refused { ticket: ticket(&request), code }));
             } else {
                 let mut completions = Vec::new();
-                self.memory.submit(request);
-                self.memory.collect(&mut completions);
+                self.kind.exchange(request, &mut completions);
                 self.done.extend(completions.into_iter().map(|completion| (rooms.clone(), completion)));
             }
+        }
+    }
+
+    /// Why a request is refused, if it is.
+    fn refusal(&mut self, request: &Request, late: Lateness) -> Option<ErrorCode> {
+        let chance = self.dice.u8(0..100) < late.refused_percent;
+        match (&self.kind, request) {
+            (Kind::Disk(_), Request::Append { .. }) if self.full => Some(ErrorCode::StorageFull),
+            _ if !chance => None,
+            (Kind::Memory(_), _) | (Kind::Disk(_), Request::Append { .. }) => Some(ErrorCode::Overloaded),
+            (Kind::Disk(_), _) => Some(ErrorCode::Internal),
         }
     }
 

@@ -52,7 +52,7 @@ fn writing_to_who_is_away_leaves_nothing_behind() {
 
 /// > | 1013 | overloaded: the server has no room for it now | reconnect and resume |
 ///
-/// > Sooner it goes only with a restart, or as any room may when there are more than `--rooms-max`. Its next life has a new
+/// > Sooner it goes only with a store in memory, or as any room there may when there are more than `--rooms-max`. Its next life has a new
 /// > epoch.
 ///
 /// > if that is `@me`, the connection is closed with 1013
@@ -86,7 +86,7 @@ fn streams_make_place_when_there_are_too_many_rooms() {
     bob.quiet();
 }
 
-/// > A room that the server cannot make ready now is answered with `overloaded` in place of its `joined`
+/// > A room that the server cannot make ready now is answered with `overloaded` or `internal` in place of its `joined`
 ///
 /// The others are come into all the same.
 #[test]

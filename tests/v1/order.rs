@@ -4,7 +4,7 @@ use crate::client::V1;
 use crate::common::server::Server;
 use crate::wire::Wire;
 
-/// > An `ack` means: it has a `seq` and is stored as the storage policy promises (today: in memory).
+/// > An `ack` means: it has a `seq` and is stored as the storage policy promises.
 ///
 /// > To a live member its own `chat` comes first, then the `ack`. An `ack` means: it has a `seq` and is stored
 #[test]

@@ -84,10 +84,9 @@ fn a_good_position_is_recovered_exactly() {
     }
 }
 
-/// > | `false` | `epoch` | the numbering is another one: the server was restarted, or the room forgotten | the new
-/// > lines |
+/// > | `false` | `epoch` | the numbering is another one: the store is, or the room was forgotten | the new lines |
 ///
-/// > | `false` | `ahead` | the room has no such line, or another at that `seq` | the new lines |
+/// > | `false` | `ahead` | the room has no such line (any more), or another at that `seq` | the new lines |
 ///
 /// > | `false` | `trimmed` | the lines from `gap.from` to `gap.to` are not kept any more | the rest of what was
 /// > missed, then the new lines |

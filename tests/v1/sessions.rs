@@ -123,12 +123,14 @@ fn a_forged_session_proves_nobody() {
     alice.resume(&server);
 }
 
-/// > So after a restart of the server none is valid, and everybody is somebody new.
+/// > (Memory store: it is made at start; so after a restart none is valid, and everybody is somebody new.)
 ///
-/// > A room has an `epoch`, made anew whenever the store cannot prove continuity: as the lines are in memory, at each
-/// > start of the server.
+/// > A room has an `epoch`, made anew whenever the store cannot prove continuity: one in memory at each start of the
+/// > server
 ///
-/// > an HMAC-SHA-256 under a key that lives in the store (memory store: made at start)
+/// > A store in memory is gone with the server: each room begins anew, under another epoch.
+///
+/// > an HMAC-SHA-256 under a key that lives in the store
 ///
 /// So a server that forgets its rooms forgets who proved what, and says `epoch` of every room.
 #[test]

@@ -200,14 +200,14 @@ impl Seat {
             self.begun = if last > 0 { Begun::WithLast(joined.seq) } else { Begun::Exactly };
             return Start::Begins;
         };
-        let same_life = self.epoch.as_ref() == Some(&epoch);
-        if joined.recovered && same_life {
+        // The epoch may be a new one all the same: after a start at which lines may have been lost, but none that we have.
+        if joined.recovered {
             self.begun = Begun::Exactly;
             return Start::GoesOn { missed: joined.seq.saturating_sub(self.seq) };
         }
         match joined.gap_to {
-            Some(gap_to) if same_life => self.trimmed(gap_to, joined.seq),
-            _ => self.begin_anew(joined.seq, same_life, joined.reason),
+            Some(gap_to) => self.trimmed(gap_to, joined.seq),
+            None => self.begin_anew(joined.seq, self.epoch.as_ref() == Some(&epoch), joined.reason),
         }
     }
 

@@ -54,6 +54,26 @@ fn a_gap_and_a_new_life_are_told() {
     assert_eq!(shown(&driver.hear(&line(4, "next"))), ["next"]);
 }
 
+/// The server has lost lines, but none that was read here.
+#[test]
+fn a_new_epoch_under_which_nothing_is_lost_is_no_news() {
+    let mut driver = Driver::with(|_| {});
+    driver.begin(JOINED);
+    driver.hear(&line(1, "one"));
+    driver.cut();
+    let joined = r#"{"type":"joined","room":"tea","epoch":"e2","seq":2,"recovered":true}"#;
+    let (_, actions) = driver.return_as(WELCOME, joined);
+    assert_eq!(words(&actions), [&OwnWord::Back { missed: 1 }]);
+    assert_eq!(shown(&driver.hear(&line(2, "two"))), ["two"]);
+    driver.cut();
+    let trimmed = r#"{"type":"joined","room":"tea","epoch":"e3","seq":9,"recovered":false,"reason":"trimmed","gap":{"from":3,"to":7}}"#;
+    let (hello, actions) = driver.return_as(WELCOME, trimmed);
+    assert!(hello.contains(r#"{"room":"tea","epoch":"e2","seq":2,"time":"t2"}"#), "{hello}");
+    let may_miss = OwnWord::MayMiss { room: "tea".into(), reason: "trimmed".into() };
+    assert_eq!(words(&actions), [&may_miss, &OwnWord::Back { missed: 2 }]);
+    assert_eq!(shown(&driver.hear(&line(8, "eight"))), ["eight"]);
+}
+
 #[test]
 fn older_lines_are_shown_once() {
     let mut driver = Driver::with(|_| {});

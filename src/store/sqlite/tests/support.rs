@@ -133,7 +133,7 @@ impl Driver {
             if self.store.failure().is_some() {
                 return;
             }
-            self.woken.recv_timeout(Duration::from_secs(60)).expect("the store answers");
+            self.woken.recv_timeout(Duration::from_mins(1)).expect("the store answers");
         }
     }
 
