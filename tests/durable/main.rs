@@ -17,6 +17,7 @@ mod disk;
 mod kill;
 mod older;
 mod opening;
+mod pages;
 mod person;
 mod restart;
 mod trouble;
