@@ -43,7 +43,7 @@ fn outcome(who: &mut V1, id: &str) -> Result<u64, String> {
     }
 }
 
-/// > a sync that takes 2 s delays acknowledgements and nothing else
+/// docs/OPERATIONS.md: "A sync that takes long delays acknowledgements, and the lines themselves; nothing else waits for it".
 #[test]
 #[ignore = "needs strace; .ci/run does it"]
 fn a_slow_disk_delays_acknowledgements_and_nothing_else() {
@@ -80,7 +80,7 @@ fn a_slow_disk_delays_acknowledgements_and_nothing_else() {
     }
 }
 
-/// > an I/O error on sync → log, tell clients, exit 74
+/// docs/OPERATIONS.md: "it logs the error, tells everyone (`system` with `shutdown`, then close code 1011), and ends with exit code 74".
 #[test]
 #[ignore = "needs strace; .ci/run does it"]
 fn an_error_of_the_disk_ends_the_server() {
@@ -145,7 +145,7 @@ fn a_second_signal_does_not_wait_for_a_slow_disk() {
     assert_eq!(history(&mut alice, "tea").len(), 4);
 }
 
-/// > When the disk is full, sending fails with `storage_full`, and nothing acknowledged is lost.
+/// README.md: "When the disk is full, sending fails with `storage_full`, and nothing acknowledged is lost."
 ///
 /// Reading goes on, and so does sending, once there is room, by itself.
 #[test]

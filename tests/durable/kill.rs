@@ -1,6 +1,6 @@
 //! `kill -9`, again and again, while everybody talks.
 //!
-//! > An acknowledged message, and any message that another user has seen, is committed and synced: it survives `kill -9`
+//! README.md: "An acknowledged message, and any message that another user has seen, is committed and synced: it survives `kill -9`".
 //!
 //! After the last life: every line that was acknowledged is there, once, where the acknowledgement said; every line that anybody
 //! was shown is there; and what each was shown, over all lives, is what the store has.

@@ -48,7 +48,7 @@ fn every_flag_on_the_page_exists_with_its_default() {
     }
 }
 
-/// > After that all data is in `chinwag.db`; `-wal` and `-shm` are gone.
+/// "After that all data is in `chinwag.db`; `-wal` and `-shm` are gone."
 #[test]
 fn who_stops_in_order_leaves_one_file_with_everything() {
     let folder = Folder::new();
@@ -68,7 +68,7 @@ fn who_stops_in_order_leaves_one_file_with_everything() {
     assert_eq!(history(&mut alice, "tea").len(), 20);
 }
 
-/// > A copy while the server is stopped is the file `chinwag.db` and, if it is there (after a kill), `chinwag.db-wal`
+/// "A copy while the server is stopped is the file `chinwag.db` and, if it is there (after a kill), `chinwag.db-wal`"
 #[test]
 fn after_a_kill_the_file_and_its_log_are_everything() {
     let folder = Folder::new();
@@ -86,7 +86,7 @@ fn after_a_kill_the_file_and_its_log_are_everything() {
     assert_eq!(history(&mut alice, "tea").len(), 20);
 }
 
-/// > While it runs, copy with SQLite's own means, which know of the log
+/// "While it runs, copy with SQLite's own means, which know of the log"
 #[test]
 fn a_copy_by_sqlites_own_means_is_whole_while_the_server_runs() {
     let folder = Folder::new();
@@ -107,9 +107,7 @@ fn a_copy_by_sqlites_own_means_is_whole_while_the_server_runs() {
     assert_eq!(history(&mut alice, "tea").len(), 25);
 }
 
-/// > A second signal ends it at once, without waiting for the disk
-///
-/// > | 130, 143 | a second SIGINT or SIGTERM ended it at once |
+/// "A second signal ends it at once, without waiting for the disk", with 130 or 143.
 #[test]
 fn a_second_signal_has_an_exit_code_of_its_own() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
