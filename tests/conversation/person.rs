@@ -153,7 +153,7 @@ impl Person {
                     "no_such_user" => "refused: no_such_user",
                     "room_limit" => "refused: room_limit",
                     "name_taken" => "refused: name_taken",
-                    "history_gone" | "not_joined" | "overloaded" => "refused",
+                    "history_gone" | "not_joined" | "overloaded" | "storage_full" | "internal" => "refused",
                     other => return Err(format!("nothing was wrong, and refused is {other} about {about:?}")),
                 });
                 if let Some(line) = about {
@@ -168,7 +168,12 @@ impl Person {
                         "ahead" => "ahead",
                         _ => return Err(format!("an unknown reason {reason}")),
                     });
-                    self.views.entry(room).or_default().may_miss = true;
+                    let view = self.views.entry(room).or_default();
+                    view.may_miss = true;
+                    // It is said to be another log: what is in it may be known.
+                    if reason == "epoch" {
+                        view.shown.clear();
+                    }
                 }
                 OwnWord::PerhapsSent { message } => {
                     note("perhaps sent");
@@ -203,24 +208,30 @@ impl Person {
             Some(room) => *place.room == **room,
             None => format!("{:?}", place.room).contains(&self.user) || is_stream_of(&place.room, &self.user),
         };
-        let place = places.iter().find(here).ok_or_else(|| format!("{said:?} is not of this room: {places:?}"))?;
         hold!(said.own == self.lines.contains_key(&said.message), "whose is {said:?}?");
         if said.own {
             let fate = self.lines[&said.message];
             hold!(matches!(fate, Fate::Fine | Fate::PerhapsSent), "{fate:?} was told of {said:?}");
         }
         let view = self.views.entry(name).or_default();
+        // What was lost may have been said again; which of the two it is, only the place can tell.
+        let rank =
+            |place: &&Place| (view.shown.contains(&(place.epoch.clone(), place.seq)), server.lost.contains_key(place));
+        let perhaps: Vec<_> = places.iter().filter(here).collect();
+        let place = perhaps.iter().copied().min_by_key(rank);
+        let place = place.ok_or_else(|| format!("{said:?} is not of this room: {places:?}"))?;
         let fresh = view.shown.insert((place.epoch.clone(), place.seq));
         hold!(fresh, "{said:?} is shown twice");
         if said.old {
             return Ok(());
         }
         if let Some(last) = &view.last {
-            let follows = if last.epoch == place.epoch {
-                place.seq == last.seq + 1 || view.may_miss && place.seq > last.seq
-            } else {
-                view.may_miss
+            // Under another epoch only after a line that was still there.
+            let goes_on = |place: &&Place| {
+                place.seq == last.seq + 1
+                    && (last.epoch == place.epoch || server.lost.get(last).is_none_or(|start| *start > place.start))
             };
+            let follows = view.may_miss || perhaps.iter().any(goes_on);
             hold!(follows, "{said:?} at {place:?} is shown after {last:?}");
         }
         view.may_miss = false;
@@ -233,17 +244,21 @@ impl Person {
         for room in self.rooms.iter().map(String::as_str).chain(["@me"]) {
             let last = self.views.get(room).and_then(|view| view.last.as_ref());
             let Some(last) = last.filter(|_| !self.conversation.is_over()) else { continue };
-            let Some((epoch, newest)) = server.logs.get(&last.room) else { continue };
-            let same = (last.epoch == *epoch && last.seq == *newest) || (last.epoch != *epoch && *newest == 0);
-            hold!(same, "person {} has {last:?} of {room}, and {newest} in {epoch} is the newest", self.number);
+            let Some(log) = server.logs.get(&last.room) else { continue };
+            // Where that is lost, and all that is left it had seen before, it was told.
+            let told = self.views[room].may_miss && server.lost.contains_key(last);
+            let newest = log.lines.last_key_value().map(|(_, place)| place);
+            let same = newest == Some(last) || newest.is_none() || told;
+            hold!(same, "person {} has {last:?} of {room}, and {newest:?} is the newest", self.number);
         }
         for (line, fate) in &self.lines {
-            let places = server.stored.get(line).map_or(&[][..], Vec::as_slice);
+            let all = server.stored.get(line).map_or(&[][..], Vec::as_slice);
+            let places: Vec<_> = all.iter().filter(|place| !server.lost.contains_key(place)).collect();
             let mut rooms: Vec<&RoomName> = places.iter().map(|place| &place.room).collect();
             rooms.dedup();
             hold!(rooms.len() == places.len(), "{line} is stored twice: {places:?}");
             let good = match fate {
-                Fate::Fine => !places.is_empty(),
+                Fate::Fine => !all.is_empty(),
                 Fate::NotSent | Fate::Refused => places.is_empty(),
                 Fate::PerhapsSent => true,
             };

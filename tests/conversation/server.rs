@@ -1,7 +1,7 @@
 //! The server: the core, the store and the spelling, driven as the engine drives them, and a record of all that was
 //! ever stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chinwag::chat::{
     Chat, Class, CloseReason, Completion, ConnId, Effects, Event, Limits, Line, Now, Request, RoomKey, RoomName,
@@ -12,59 +12,104 @@ use chinwag::wire::encode::{Encoder, Lang};
 use slab::Slab;
 
 use crate::network::{DRAINED, Down, Link, Up};
-use crate::store::{Lateness, Store};
+use crate::store::{DiskLimits, Lateness, Store};
 
-/// Where a line was stored: its room, the room's epoch, and its `seq`.
+/// Which store.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    pub memory: MemoryLimits,
+    pub late: Option<Lateness>,
+    /// It outlives the process.
+    pub disk: Option<DiskLimits>,
+}
+
+impl Keeping {
+    fn store(&self, seed: u64) -> Store {
+        match (self.disk, self.late) {
+            (Some(disk), Some(late)) => Store::on_disk(disk, late, seed),
+            _ => Store::new(self.memory, self.late, seed),
+        }
+    }
+}
+
+/// Where a line was stored: its room, the room's epoch at that time, and its `seq`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     pub room: RoomName,
     pub epoch: String,
     pub seq: u64,
+    /// After so many starts.
+    pub start: u64,
 }
 
 pub struct Server {
     chat: Chat,
     pub store: Store,
     limits: Limits,
-    memory: MemoryLimits,
-    late: Option<Lateness>,
+    keeping: Keeping,
     effects: Effects,
     encoder: Encoder,
     keys: HashMap<RoomKey, RoomName>,
-    /// The room's life and newest line.
-    pub logs: HashMap<RoomName, (String, u64)>,
+    pub logs: HashMap<RoomName, Log>,
     /// By its words, which nobody says twice.
     pub stored: HashMap<String, Vec<Place>>,
+    /// Where there is no such line any more, and since which start.
+    pub lost: HashMap<Place, u64>,
+    starts: u64,
     departed: Vec<(ConnId, bool)>,
     outbox_max: usize,
 }
 
+/// A room: its epoch, and the places of its lines.
+#[derive(Debug, Default)]
+pub struct Log {
+    epoch: String,
+    pub lines: BTreeMap<u64, Place>,
+}
+
 impl Server {
-    pub fn new(limits: Limits, memory: MemoryLimits, late: Option<Lateness>, outbox_max: usize, seed: u64) -> Self {
+    pub fn new(limits: Limits, keeping: Keeping, outbox_max: usize, seed: u64) -> Self {
         Self {
             chat: Chat::new(limits.clone(), [seed as u8; 32]),
-            store: Store::new(memory, late, seed),
+            store: keeping.store(seed),
             limits,
-            memory,
-            late,
+            keeping,
             effects: Effects::default(),
             encoder: Encoder::new(Lang::English),
             keys: HashMap::new(),
             logs: HashMap::new(),
             stored: HashMap::new(),
+            lost: HashMap::new(),
+            starts: 0,
             departed: Vec::new(),
             outbox_max,
         }
     }
 
-    /// The process ends, and another begins: the memory is gone.
-    pub fn restart(&mut self, key: u8, seed: u64) {
+    /// The process ends, and another begins: the memory is gone, and of a disk so much of the end, in percent.
+    pub fn restart(&mut self, key: u8, lost_percent: usize, seed: u64) {
+        self.starts += 1;
         self.chat = Chat::new(self.limits.clone(), [key; 32]);
-        self.store = Store::new(self.memory, self.late, seed);
         self.effects = Effects::default();
         self.keys.clear();
-        self.logs.clear();
         self.departed.clear();
+        if self.keeping.disk.is_none() {
+            self.store = self.keeping.store(seed);
+            for (_, log) in self.logs.drain() {
+                self.lost.extend(log.lines.into_values().map(|place| (place, self.starts)));
+            }
+            return;
+        }
+        self.store.crash(lost_percent);
+        let rooms: Vec<_> = self.logs.keys().cloned().collect();
+        for room in rooms {
+            let there: Vec<_> = self.store.lines(&room).cloned().collect();
+            let log = self.logs.get_mut(&room).expect("it was just there");
+            let lost = log.lines.split_off(&(there.len() as u64 + 1));
+            self.lost.extend(lost.into_values().map(|place| (place, self.starts)));
+            // What was stored, and not answered.
+            there.iter().for_each(|line| self.note(line));
+        }
     }
 
     pub fn connected(&mut self, now: Now, conn: ConnId, secret: [u8; 16]) {
@@ -158,7 +203,11 @@ impl Server {
     fn record(&mut self, completion: &Completion) {
         match completion {
             Completion::Loaded { room, epoch, newest, .. } => {
-                self.logs.insert(self.keys[room].clone(), (epoch.to_string(), *newest));
+                let log = self.logs.entry(self.keys[room].clone()).or_default();
+                log.epoch = epoch.to_string();
+                // A room may be forgotten while nobody is there.
+                let lost = log.lines.split_off(&(newest + 1));
+                self.lost.extend(lost.into_values().map(|place| (place, self.starts)));
             }
             Completion::Appended { lines, .. } => lines.iter().for_each(|line| self.note(line)),
             // A read may bring lines whose storing was not answered yet.
@@ -170,12 +219,12 @@ impl Server {
 
     fn note(&mut self, line: &Line) {
         let log = self.logs.get_mut(&line.room).expect("it was loaded");
-        log.1 = log.1.max(line.seq);
-        let place = Place { room: line.room.clone(), epoch: log.0.clone(), seq: line.seq };
-        let places = self.stored.entry(line.draft.message.to_string()).or_default();
-        if !places.contains(&place) {
-            places.push(place);
+        if log.lines.contains_key(&line.seq) {
+            return;
         }
+        let place = Place { room: line.room.clone(), epoch: log.epoch.clone(), seq: line.seq, start: self.starts };
+        log.lines.insert(line.seq, place.clone());
+        self.stored.entry(line.draft.message.to_string()).or_default().push(place);
     }
 
     fn share_out(&mut self, now: Now, links: &mut Slab<Link>) {

@@ -9,8 +9,8 @@ use slab::Slab;
 
 use crate::network::{Down, Link, Up};
 use crate::person::Person;
-use crate::server::Server;
-use crate::store::Lateness;
+use crate::server::{Keeping, Server};
+use crate::store::{DiskLimits, Lateness};
 use crate::{Coverage, Verdict, hold};
 
 /// How long the server waits for a sign of life.
@@ -30,6 +30,7 @@ struct World {
     calm: bool,
     trace: bool,
     restarts: u64,
+    on_disk: bool,
     breaks: u32,
     seed: u64,
     /// Since when nothing was heard, by connection.
@@ -52,6 +53,7 @@ impl World {
             grace_ms: [500, 10_000, 30_000][dice.usize(0..3)],
             ..Limits::default()
         };
+        let on_disk = dice.bool();
         let memory = MemoryLimits {
             recent_messages_max: [1_000, 60, 12, 4][dice.usize(0..4)],
             recent_bytes_max: 64 << 20,
@@ -61,6 +63,11 @@ impl World {
             done_percent: [20, 50, 85][dice.usize(0..3)],
             refused_percent: [0, 0, 4][dice.usize(0..3)],
         });
+        let late = late.or(on_disk.then_some(Lateness { done_percent: 100, refused_percent: 0 }));
+        let disk = on_disk.then(|| DiskLimits {
+            kept_max: [1_000_000, 60][dice.usize(0..2)],
+            recalled_max: [1_000, 3][dice.usize(0..2)],
+        });
         let outbox_max = [30, 400][dice.usize(0..2)];
         let people = (0..dice.usize(2..6))
             .map(|number| {
@@ -69,7 +76,7 @@ impl World {
             })
             .collect();
         Self {
-            server: Server::new(limits, memory, late, outbox_max, seed),
+            server: Server::new(limits, Keeping { memory, late, disk }, outbox_max, seed),
             now: Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 },
             links: Slab::new(),
             people,
@@ -77,7 +84,8 @@ impl World {
             accepted: 0,
             calm: false,
             trace,
-            restarts: [0, 0, 2, 10][dice.usize(0..4)],
+            restarts: if on_disk { 10 } else { [0, 0, 2, 10][dice.usize(0..4)] },
+            on_disk,
             breaks: [2, 10, 40][dice.usize(0..3)],
             seed,
             heard: Vec::new(),
@@ -354,8 +362,9 @@ impl World {
             link.down.truncate(self.dice.usize(0..=link.down.len()));
             link.down.push_back(Down::End);
         }
-        let key = if self.dice.bool() { self.seed as u8 } else { self.dice.u8(..) };
-        self.server.restart(key, self.dice.u64(..));
+        let key = if self.on_disk || self.dice.bool() { self.seed as u8 } else { self.dice.u8(..) };
+        let lost_percent = if self.on_disk { [0, 0, 1, 5, 40][self.dice.usize(0..5)] } else { 0 };
+        self.server.restart(key, lost_percent, self.dice.u64(..));
     }
 
     /// The network is well again: everybody comes back, everything is acknowledged, and all go home.

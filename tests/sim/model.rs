@@ -119,6 +119,10 @@ pub struct Room {
     pub tally_told: Option<Millis>,
     /// Nothing below is kept, as far as the store has said.
     pub oldest: u64,
+    /// An earlier epoch, under which places up to a `seq` are good.
+    pub former: Option<(Arc<str>, u64)>,
+    /// Some of its lines were lost from the end.
+    pub is_cut: bool,
 }
 
 /// What the store was asked.

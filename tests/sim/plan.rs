@@ -3,7 +3,7 @@
 use chinwag::chat::Limits;
 use chinwag::store::MemoryLimits;
 
-use crate::store::Lateness;
+use crate::store::{DiskLimits, Lateness, Store};
 
 /// The shape of one run.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct Plan {
     pub limits: Limits,
     pub memory: MemoryLimits,
     pub late: Option<Lateness>,
+    /// The store outlives the process.
+    pub disk: Option<DiskLimits>,
+    /// Out of 10,000 turns: how often the server is started again, with such a store.
+    pub restarts: u32,
 }
 
 impl Plan {
@@ -54,7 +58,7 @@ impl Plan {
             done_percent: [15, 50, 85][dice.usize(0..3)],
             refused_percent: [0, 0, 5][dice.usize(0..3)],
         });
-        Self {
+        let mut plan = Self {
             seed,
             events: 2_000,
             rooms: if crowd { dice.usize(1..3) } else { dice.usize(1..6) },
@@ -67,6 +71,28 @@ impl Plan {
             limits,
             memory,
             late,
+            disk: None,
+            restarts: 0,
+        };
+        if dice.u8(0..4) == 0 {
+            plan.disk = Some(DiskLimits {
+                kept_max: [1_000_000, 60, 12][dice.usize(0..3)],
+                recalled_max: [1_000, 7, 2][dice.usize(0..3)],
+            });
+            plan.late = Some(Lateness {
+                done_percent: [15, 50, 85, 100][dice.usize(0..4)],
+                refused_percent: [0, 5][dice.usize(0..2)],
+            });
+            plan.restarts = [0, 20, 100][dice.usize(0..3)];
+        }
+        plan
+    }
+
+    /// The store, empty.
+    pub fn store(&self) -> Store {
+        match (self.disk, self.late) {
+            (Some(disk), Some(late)) => Store::on_disk(disk, late, self.seed),
+            _ => Store::new(self.memory, self.late, self.seed),
         }
     }
 }

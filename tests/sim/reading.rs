@@ -5,7 +5,7 @@ use chinwag::chat::message::{History, Joined, Recovery};
 use chinwag::chat::{ConnId, RoomName};
 
 use crate::hold;
-use crate::model::{Asked, Due, Model, Reference, Verdict, Waiting};
+use crate::model::{Asked, Due, Model, Reference, Room, Verdict, Waiting};
 use crate::turn::Begin;
 
 /// Bytes of text in one `history` at most, but for a single line.
@@ -97,8 +97,9 @@ impl Model {
         let (expected, next, or_later) = match from {
             From::Live | From::Last(0) => (Recovery::Fresh, newest + 1, false),
             From::Last(lines) => (Recovery::Fresh, newest.saturating_sub(u64::from(*lines)) + 1, true),
-            From::Position { epoch, .. } if here.epoch.as_deref() != Some(&**epoch) => {
-                (Recovery::Epoch, newest + 1, false)
+            From::Position { epoch, seq, .. } if here.epoch.as_deref() != Some(&**epoch) && !here.was(epoch, *seq) => {
+                let is_former = here.former.as_ref().is_some_and(|(former, _)| **former == **epoch);
+                (if is_former { Recovery::Ahead } else { Recovery::Epoch }, newest + 1, false)
             }
             From::Position { seq, .. } if *seq > newest => (Recovery::Ahead, newest + 1, false),
             From::Position { seq, time_ms, .. } => {
@@ -116,10 +117,12 @@ impl Model {
                 }
             }
         };
+        let is_former = matches!(from, From::Position { epoch, .. } if here.epoch.as_deref() != Some(&**epoch));
         hold!(recovery == expected, "{recovery:?}, and it should be {expected:?} from {from:?}");
         self.coverage.note(match recovery {
             Recovery::Fresh if or_later => "joined at the last lines",
             Recovery::Fresh => "joined",
+            Recovery::Recovered if is_former => "recovered under a new epoch",
             Recovery::Recovered if next <= newest => "recovered with lines",
             Recovery::Recovered => "recovered",
             Recovery::Epoch => "not recovered: epoch",
@@ -210,5 +213,12 @@ pub fn is_gone(span: Span, oldest: u64, newest: u64) -> bool {
     match span {
         Span::Before(seq) => (1..oldest).contains(&seq.saturating_sub(1).min(newest)),
         Span::Newest | Span::After(_) => false,
+    }
+}
+
+impl Room {
+    /// Whether a place under its former epoch is good.
+    fn was(&self, epoch: &str, seq: u64) -> bool {
+        self.former.as_ref().is_some_and(|(former, top)| **former == *epoch && seq <= *top)
     }
 }

@@ -7,6 +7,7 @@ use chinwag::chat::{CloseReason, Completion, ConnId, ErrorCode, Line, Request, R
 
 use crate::hold;
 use crate::model::{Asked, Due, Flight, Model, Room, Said, Verdict, Waiting};
+use crate::store::Store;
 use crate::turn::{Input, Step};
 
 impl Model {
@@ -101,8 +102,10 @@ impl Model {
             self.current.settling = Some(conn);
         }
         match (asked, completion) {
-            (Asked::Load(name), Completion::Loaded { room, epoch, newest, .. }) => {
-                self.loaded(&name, *room, epoch, *newest)
+            (Asked::Load(name), Completion::Loaded { room, epoch, newest, former, .. }) => {
+                self.loaded(&name, *room, epoch, *newest)?;
+                self.rooms.get_mut(&name).expect("it was just there").former.clone_from(former);
+                Ok(())
             }
             (Asked::Load(name), Completion::Refused { code, .. }) => {
                 self.not_loaded(&name, *code);
@@ -143,8 +146,11 @@ impl Model {
     fn loaded(&mut self, name: &RoomName, key: RoomKey, epoch: &Arc<str>, newest: u64) -> Verdict {
         let room = self.rooms.get_mut(name).expect("somebody asked for it");
         hold!(room.key == Some(key), "{name} is {:?} and was loaded as {key:?}", room.key);
-        if room.epoch.as_ref() == Some(epoch) {
-            self.coverage.note("a room loaded again");
+        let is_known = room.epoch.as_ref() == Some(epoch);
+        hold!(!(is_known && room.is_cut), "{name} has lost lines, and is the same");
+        if is_known || newest > 0 {
+            self.coverage.note(if is_known { "a room loaded again" } else { "a room loaded under a new epoch" });
+            (room.epoch, room.is_cut) = (Some(epoch.clone()), false);
             hold!(
                 newest == room.lines.len() as u64,
                 "{name} has {} lines, and was loaded with {newest}",
@@ -164,6 +170,31 @@ impl Model {
             oldest: 1,
             ..Room::default()
         };
+        Ok(())
+    }
+
+    /// The server was started again, and the store was not: who was there is gone, and what was answered is there, unless some
+    /// of the end `may_miss`. What was not answered may be there.
+    pub fn restart(&mut self, store: &Store, may_miss: bool) -> Verdict {
+        (self.users, self.ids, self.names) = Default::default();
+        (self.keys, self.asked, self.said) = Default::default();
+        self.ids_stored = 0;
+        for (name, room) in &mut self.rooms {
+            let there: Vec<_> = store.lines(name).cloned().collect();
+            let same = room.lines.iter().zip(&there).take_while(|(was, is)| was == is).count();
+            hold!(same == room.lines.len().min(there.len()), "line {} of {name} has become another", same + 1);
+            hold!(may_miss || same == room.lines.len(), "{name} had {} lines, and has {same}", room.lines.len());
+            let lacks = |(seq, line): (&u64, &Arc<Line>)| there.get(*seq as usize - 1) != Some(line);
+            hold!(may_miss || !room.ahead.iter().any(lacks), "a line of {name} was read, and is not there");
+            room.is_cut |= same < room.lines.len();
+            if let Some(epoch) = room.epoch.as_ref().filter(|_| may_miss) {
+                let places = [room.lines.last(), there.last()].into_iter().flatten();
+                let places: Vec<_> = places.map(|line| (line.seq, line.draft.time_ms)).collect();
+                self.past.extend(places.into_iter().map(|(seq, time_ms)| (name.clone(), epoch.clone(), seq, time_ms)));
+            }
+            let (epoch, is_cut) = (room.epoch.take(), room.is_cut);
+            *room = Room { epoch, is_cut, lines: there, oldest: 1, ..Room::default() };
+        }
         Ok(())
     }
 

@@ -69,7 +69,7 @@ impl World {
         Self {
             dice: fastrand::Rng::with_seed(plan.seed),
             chat: Chat::new(plan.limits.clone(), [plan.seed as u8; 32]),
-            store: Store::new(plan.memory, plan.late, plan.seed),
+            store: plan.store(),
             effects: Effects::default(),
             model: Model::new(plan.limits.clone()),
             views: Views::new(plan.limits.members_told_max),
@@ -99,8 +99,32 @@ impl World {
                 self.something();
             }
             self.end_turn()?;
+            // (What a fault breaks, a start may mend.)
+            if self.dice.u32(0..10_000) < self.plan.restarts && self.saboteur.is_none() {
+                self.restart()?;
+            }
         }
         Ok(())
+    }
+
+    /// The process ends between two steps, and another begins with the same store, the end of which may be lost.
+    fn restart(&mut self) -> Verdict {
+        let lost_percent = [0, 0, 1, 5, 50][self.dice.usize(0..5)];
+        if self.trace {
+            println!("------ started again, {lost_percent} percent are lost");
+        }
+        self.model.coverage.note(if lost_percent > 0 { "a lost end" } else { "a restart" });
+        for conn in self.open.drain(..).chain(self.ended.drain(..)) {
+            self.views.close(conn);
+            self.wishes.forget(conn);
+            self.free_slots.push(conn.index);
+        }
+        self.watched.clear();
+        self.last_heard = None;
+        self.chat = Chat::new(self.plan.limits.clone(), [self.plan.seed as u8; 32]);
+        self.effects = Effects::default();
+        self.store.crash(lost_percent);
+        self.model.restart(&self.store, lost_percent > 0)
     }
 
     /// Lets everything that is under way come about, then everybody go, and looks at what is left.

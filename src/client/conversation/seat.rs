@@ -223,16 +223,20 @@ impl Seat {
     }
 
     fn begin_anew(&mut self, newest: u64, same_life: bool, reason: Option<String>) -> Start {
-        let reason = Some(reason.unwrap_or_else(|| "epoch".to_owned()));
-        if same_life {
-            // The log was set back, or is another one by the same name: what is in it, nobody can tell.
+        let reason = reason.unwrap_or_else(|| "epoch".to_owned());
+        let is_cut = reason == "ahead";
+        let reason = Some(reason);
+        let seen_until = self.time.take().or(self.seen_until.take());
+        if same_life || (is_cut && seen_until.is_none()) {
+            // The log was set back, or is another one by the same name: which of it was shown, nobody can tell.
             self.go_to(newest);
             return Start::Elsewhere { reason, missed: 0 };
         }
-        self.seen_until = self.time.take().or(self.seen_until.take());
+        self.seen_until = seen_until;
         self.go_to(newest.saturating_sub(NEW_LIFE_LINES));
         self.begun = Begun::Anew(newest);
-        self.oldest_shown = None;
+        // One that lost its end has the lines before that still, and they were shown.
+        self.oldest_shown = self.oldest_shown.filter(|&oldest| is_cut && oldest <= newest);
         Start::Elsewhere { reason, missed: newest - self.seq }
     }
 
@@ -271,7 +275,7 @@ impl Seat {
             return Taken::Seen;
         }
         self.seen_until = None;
-        self.oldest_shown.get_or_insert(seq);
+        self.oldest_shown = Some(self.oldest_shown.map_or(seq, |oldest| oldest.min(seq)));
         Taken::Show
     }
 

@@ -74,6 +74,26 @@ fn a_new_epoch_under_which_nothing_is_lost_is_no_news() {
     assert_eq!(shown(&driver.hear(&line(8, "eight"))), ["eight"]);
 }
 
+/// The server has lost lines that were read here: those before them are there still, and were shown.
+#[test]
+fn a_log_that_lost_its_end_is_not_shown_again() {
+    let mut driver = Driver::with(|_| {});
+    driver.begin(r#"{"type":"joined","room":"tea","epoch":"e1","seq":7,"recovered":false}"#);
+    (3..=9).for_each(|seq| drop(driver.hear(&line(seq, "shown"))));
+    driver.cut();
+    let cut = r#"{"type":"joined","room":"tea","epoch":"e2","seq":8,"recovered":false,"reason":"ahead"}"#;
+    let (_, actions) = driver.return_as(WELCOME, cut);
+    assert_eq!(words(&actions)[0], &OwnWord::MayMiss { room: "tea".into(), reason: "ahead".into() });
+    let lines: Vec<_> = (1..=8).map(|seq| line(seq, "shown")).collect();
+    let history = format!(
+        r#"{{"type":"history","room":"tea","epoch":"e2","messages":[{}],"oldest":1,"newest":8,"ref":"gap"}}"#,
+        lines.join(",")
+    );
+    assert!(shown(&driver.hear(&history)).is_empty(), "again");
+    assert_eq!(shown(&driver.hear(&line(9, "new").replace("t9", "t91"))), ["new"]);
+    assert!(sent(&driver.ask(Intent::History(2)))[0].contains(r#""before":3,"limit":2"#));
+}
+
 #[test]
 fn older_lines_are_shown_once() {
     let mut driver = Driver::with(|_| {});
