@@ -46,7 +46,7 @@ impl Subject {
     pub(crate) fn chinwag(core: Option<usize>, flags: &[String]) -> Result<Self, Failure> {
         let mut command = child::command(core, env!("CARGO_BIN_EXE_chinwag"));
         command.args(["--listen", "127.0.0.1:0", "--rate", "0", "--log", "warn", "--lang", "en"]).args(flags);
-        if !flags.iter().any(|flag| flag == "--store") {
+        if !flags.iter().any(|flag| flag.starts_with("--store")) {
             command.args(["--store", "memory"]);
         }
         let (child, address) = start(&mut command).map_err(|failure| failure.at("chinwag"))?;
