@@ -1,7 +1,8 @@
 //! `chinwag`: arguments, configuration, bind, run, exit code.
 //!
-//! Exit codes of the server: 0 after a stop signal, with all goodbyes said; 1 when it cannot listen or the loop fails; 2
-//! for a mistake on the command line; 128 and its number (130, 143) when a second signal ended it at once.
+//! Exit codes of the server: 0 after a stop signal, with all goodbyes said and all lines stored; 1 when it cannot listen, cannot
+//! use its store, or the loop fails; 2 for a mistake on the command line; 74 (`EX_IOERR` of sysexits.h) when the disk fails while
+//! it runs; 128 and its number (130, 143) when a second signal ended it at once.
 //!
 //! Of the client: 0 when all that was said is acknowledged, or nobody reads its output any more; 1 with the reason
 //! otherwise; 2 likewise.
@@ -20,6 +21,9 @@ use chinwag::logging;
 /// docs/ARCHITECTURE.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The exit code when the store fails while the server runs: `EX_IOERR`, an error of input or output.
+const STORE_FAILED: u8 = 74;
 
 fn main() -> ExitCode {
     match Command::from_args(std::env::args_os()) {
@@ -64,13 +68,16 @@ fn serve(config: Config) -> ExitCode {
         Err(error) => return fail(format_args!("cannot start logging: {error}")),
     };
     raise_open_files();
+    let history = config.history.to_string();
     let server = match Server::bind(config) {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
-    announce(server.addresses());
+    announce(server.addresses(), &history);
     match server.run() {
         Ok(Outcome::Drained) => ExitCode::SUCCESS,
+        // It was logged.
+        Ok(Outcome::StoreFailed) => ExitCode::from(STORE_FAILED),
         Ok(Outcome::Interrupted(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
         Err(error) => {
             // Through the log: by now standard error may be a pipe that nobody reads.
@@ -89,12 +96,12 @@ fn raise_open_files() {
     }
 }
 
-/// Says on standard output where the server accepts, for people and for scripts that chose port 0.
-fn announce(addresses: &[SocketAddr]) {
+/// Says on standard output where the server accepts, for people and for scripts that chose port 0; and where the history is.
+fn announce(addresses: &[SocketAddr], history: &str) {
     let mut output = io::stdout().lock();
     for address in addresses {
         // A closed standard output is no reason not to serve.
-        let _ = writeln!(output, "chinwag {} listening on ws://{address}", env!("CARGO_PKG_VERSION"));
+        let _ = writeln!(output, "chinwag {} listening on ws://{address} ({history})", env!("CARGO_PKG_VERSION"));
     }
     let _ = output.flush();
 }

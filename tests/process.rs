@@ -41,7 +41,7 @@ fn it_says_its_version_and_its_flags() {
     assert_eq!(out.trim(), format!("chinwag {}", env!("CARGO_PKG_VERSION")));
     let (status, out, _) = Launch::bare(&["--help"]).run();
     assert!(status.success() && out.contains("--listen"), "{out}");
-    let server = Launch::bare(&["serve", "--listen", "127.0.0.1:0", "--lang", "en"]).start();
+    let server = Launch::bare(&["serve", "--listen", "127.0.0.1:0", "--lang", "en", "--store", "memory"]).start();
     server.join("alice", "tea", 1).quiet();
 }
 
@@ -70,7 +70,7 @@ fn a_bad_flag_is_named_and_the_status_is_2() {
 fn an_address_in_use_is_named_and_the_status_is_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
-    let (status, out, errors) = Launch::bare(&["--listen", "127.0.0.1:0", "--listen", &address]).run();
+    let (status, out, errors) = Launch::new(&["--listen", "127.0.0.1:0", "--listen", &address]).run();
     assert_eq!(status.code(), Some(1), "{errors}");
     assert!(errors.contains(&address), "{errors}");
     assert!(!out.contains(&address), "it does not listen there: {out}");
@@ -200,10 +200,13 @@ fn the_default_address() {
         eprintln!("port 8765 is in use here: nothing to test");
         return;
     }
-    let server = Launch::bare(&["--lang", "en"]).start();
+    let folder = common::folder::Folder::new();
+    let server = Launch::bare(&["--lang", "en"]).within(&folder).start();
     assert_eq!(server.address, SocketAddr::from(([127, 0, 0, 1], 8765)));
     if TcpListener::bind("[::1]:0").is_ok() {
-        assert_eq!(server.next_line(), format!("chinwag {} listening on ws://[::1]:8765", env!("CARGO_PKG_VERSION")));
+        let words = "listening on ws://[::1]:8765 (history in chinwag.db, synced)";
+        assert_eq!(server.next_line(), format!("chinwag {} {words}", env!("CARGO_PKG_VERSION")));
     }
+    assert!(folder.store().exists(), "it is in the working directory");
     server.join("alice", "tea", 1).quiet();
 }

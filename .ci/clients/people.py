@@ -14,7 +14,7 @@ WAIT_S = 15
 HEARTBEAT_S = 0.5
 RECONNECT_S = 0.7
 FLAGS = ["--rate", "0", "--ping-ms", "600", "--silence-ms", "25000", "--grace-ms", "8000", "--message-bytes", "4096"]
-FLAGS += ["--reconnect-in-ms", str(int(RECONNECT_S * 1000)), "--drain", "3000", "--lang", "en", "--log", "warn"]
+FLAGS += ["--reconnect-in-ms", str(int(RECONNECT_S * 1000)), "--drain", "3000", "--lang", "en", "--log", "warn", "--store", "memory"]
 
 
 class Broken(Exception):
@@ -61,7 +61,7 @@ class Server:
         except OSError as error:
             raise Broken(f"{command[0]} does not start: {error}") from None
         line = (await within("the server's start line", self.process.stdout.readline())).decode()
-        found = re.fullmatch(r"chinwag \S+ listening on ws://127\.0\.0\.1:(\d+)\n", line)
+        found = re.fullmatch(r"chinwag \S+ listening on ws://127\.0\.0\.1:(\d+) \(history in memory\)\n", line)
         if not found:
             raise Broken(f"expected the server's start line, came {line!r}")
         self.port = int(found[1])

@@ -46,6 +46,9 @@ impl Subject {
     pub(crate) fn chinwag(core: Option<usize>, flags: &[String]) -> Result<Self, Failure> {
         let mut command = child::command(core, env!("CARGO_BIN_EXE_chinwag"));
         command.args(["--listen", "127.0.0.1:0", "--rate", "0", "--log", "warn", "--lang", "en"]).args(flags);
+        if !flags.iter().any(|flag| flag.starts_with("--store")) {
+            command.args(["--store", "memory"]);
+        }
         let (child, address) = start(&mut command).map_err(|failure| failure.at("chinwag"))?;
         Ok(Self::new("chinwag", address, child, true))
     }
@@ -99,10 +102,10 @@ impl Subject {
     }
 }
 
-/// Starts a server whose first line on standard output ends with `ws://` and its address.
+/// Starts a server whose first line on standard output has `ws://` and its address at the end, or before a remark in brackets.
 fn start(command: &mut std::process::Command) -> Result<(Child, SocketAddr), Failure> {
     let mut child = Child::start(command.stdout(Stdio::piped()))?;
     let line = child.lines().next(START)?;
-    let address = line.rsplit_once("ws://").and_then(|(_, address)| address.parse().ok());
+    let address = line.rsplit_once("ws://").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
     Ok((child, address.ok_or_else(|| Failure::from(format!("its first line names no address: {line:?}")))?))
 }

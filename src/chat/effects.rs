@@ -232,6 +232,8 @@ pub enum CloseReason {
     NotUtf8,
     /// 1009: a message over the limit.
     TooLarge,
+    /// 1011: the server cannot do what it promises any more.
+    Failed,
     /// 1013: the server has no room now.
     Overloaded,
     /// 4002: does not read what it is sent.
@@ -253,6 +255,7 @@ impl CloseReason {
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
             Self::TooLarge => 1009,
+            Self::Failed => 1011,
             Self::Overloaded => 1013,
             Self::SlowReader => 4002,
             Self::Drain => 4001,
@@ -269,6 +272,7 @@ impl CloseReason {
             Self::Protocol => "protocol error",
             Self::NotUtf8 => "text is not UTF-8",
             Self::TooLarge => "message too large",
+            Self::Failed => "the server failed, come back and resume",
             Self::Overloaded => "overloaded, try again later",
             Self::SlowReader => "slow reader",
             Self::Drain => "server going away, come back and resume",

@@ -13,7 +13,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use log::LevelFilter;
 
 use super::connect::{self, ConnectFlags, Page, Shell};
-use super::{Command, Config, Deadlines, Limits, Listen, Memory, Rate, listen};
+use super::storage::StorageFlags;
+use super::{Command, Config, Deadlines, Limits, Listen, Rate, listen};
 use crate::chat::ids::Millis;
 use crate::wire::encode::Lang;
 
@@ -23,6 +24,8 @@ Examples:
   chinwag --listen 0.0.0.0:8765               for everyone who can reach this machine
   chinwag --listen 127.0.0.1:0 --log debug    a port that is free, and much to read
   chinwag --rate 10 --burst 20 --lang zh      stricter, and in Chinese
+  chinwag --store /var/lib/chinwag/chat.db    the history in this file, not in ./chinwag.db
+  chinwag --store memory                      no history after the end
   chinwag connect --name ann                  and in another terminal: chat
 
 Sizes are in bytes and times in milliseconds. SIGINT (Ctrl-C) or SIGTERM says goodbye to everyone and stops; \
@@ -193,25 +196,6 @@ struct DeadlineFlags {
 }
 
 #[derive(Args)]
-struct StorageFlags {
-    /// Lines kept of each room
-    #[arg(
-        long, value_name = "N", value_parser = size(1..=1 << 30),
-        default_value_t = Memory::DEFAULT.recent_messages_max
-    )]
-    recent_messages: usize,
-    /// Lines kept of all rooms; the fullest loses its oldest
-    #[arg(
-        long, value_name = "BYTES", value_parser = size(1..=1 << 40),
-        default_value_t = Memory::DEFAULT.recent_bytes_max
-    )]
-    recent_bytes: usize,
-    /// Rooms at a time
-    #[arg(long, value_name = "N", value_parser = size(1..=1 << 30), default_value_t = Memory::DEFAULT.rooms_max)]
-    rooms_max: usize,
-}
-
-#[derive(Args)]
 struct OutputFlags {
     /// Log on standard error: error, warn, info or debug; never what people say
     #[arg(long, value_name = "LEVEL", value_enum, hide_possible_values = true, default_value_t = Level::Info)]
@@ -236,7 +220,12 @@ pub(super) enum Language {
 }
 
 /// A parser of sizes and numbers in `range`.
-fn size(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
+pub(super) fn size(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = usize> {
+    move |text: &str| within(&range, text)
+}
+
+/// A parser of counts in `range` that have nothing to do with this machine's memory.
+pub(super) fn whole(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = u64> {
     move |text: &str| within(&range, text)
 }
 
@@ -273,15 +262,15 @@ where
         Some(Word::Serve(flags)) => *flags,
         None => flags,
     };
-    let config = flags.into_config();
-    config.check().map_err(|problem| command.error(ErrorKind::ValueValidation, problem))?;
-    Ok(Command::Serve(config))
+    let checked = flags.into_config().and_then(|config| config.check().map(|()| config));
+    checked.map(Command::Serve).map_err(|problem| command.error(ErrorKind::ValueValidation, problem))
 }
 
 impl Flags {
-    fn into_config(self) -> Config {
+    fn into_config(self) -> Result<Config, String> {
         let Self { network, limits, deadlines, storage, output } = self;
-        Config {
+        let (history, memory) = storage.into_parts()?;
+        Ok(Config {
             listen: if network.listen.is_empty() { Config::default().listen } else { listen::join(network.listen) },
             log_level: match output.log {
                 Level::Error => LevelFilter::Error,
@@ -312,12 +301,9 @@ impl Flags {
                 drain_ms: deadlines.drain,
                 reconnect_in_ms: deadlines.reconnect_in_ms,
             },
-            memory: Memory {
-                recent_messages_max: storage.recent_messages,
-                recent_bytes_max: storage.recent_bytes,
-                rooms_max: storage.rooms_max,
-            },
-        }
+            history,
+            memory,
+        })
     }
 }
 
@@ -338,7 +324,9 @@ fn language_of(locale: Option<&str>) -> Lang {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Disk, History, Memory};
     use super::*;
+    use crate::store::{Retention, SyncPolicy};
 
     fn parse(line: &str) -> Result<Config, clap::Error> {
         match Command::from_args(["chinwag"].into_iter().chain(line.split_whitespace()))? {
@@ -371,7 +359,7 @@ mod tests {
             --recent-bytes 40000 --rooms-max 5 --connections-max 6 --message-bytes 5000 --head-bytes 800 \
             --headers-max 9 --name-chars 10 --rooms-per-connection 11 --outbox-bytes 50000 --outboxes-bytes 60000 \
             --rate 14 --burst 15 --head-ms 16 --ping-ms 17 --silence-ms 18 --write-stall-ms 19 --close-ms 20 --hello-ms 22 --grace-ms 23 \
-            --drain 21 --reconnect-in-ms 0";
+            --drain 21 --reconnect-in-ms 0 --store a/b --sync interval=24 --keep-messages 25 --keep-days 26 --keep-bytes 2700000";
         let listen = |address: &str| Listen { address: address.parse().unwrap(), optional: false };
         let wanted = Config {
             listen: vec![listen("127.0.0.1:1"), listen("[::1]:2")],
@@ -399,6 +387,11 @@ mod tests {
                 drain_ms: 21,
                 reconnect_in_ms: 0,
             },
+            history: History::Disk(Disk {
+                path: "a/b".into(),
+                sync: SyncPolicy::Interval(24),
+                retention: Retention { messages_max: 25, days_max: 26, bytes_max: 2_700_000 },
+            }),
             memory: Memory { recent_messages_max: 3, recent_bytes_max: 40_000, rooms_max: 5 },
         };
         assert_eq!(parse(line).unwrap(), wanted);
@@ -433,6 +426,7 @@ mod tests {
             ("--recent-messages", "0"),
             ("--recent-bytes", "0 1000"),
             ("--rooms-max", "0"),
+            ("--keep-bytes", "1"),
         ] {
             for value in bad.split(' ') {
                 let text = error(&format!("{flag}={value}"));

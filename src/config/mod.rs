@@ -6,15 +6,18 @@
 mod connect;
 mod flags;
 mod listen;
+mod storage;
 
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use log::LevelFilter;
 
 use crate::chat::ids::Millis;
 use crate::client;
+use crate::store::{Retention, SyncPolicy};
 use crate::wire::encode::Lang;
 
 /// In a room of more members than this, single joins, leaves, renames and typing are not told; one frame a second says
@@ -68,7 +71,9 @@ pub struct Config {
     pub rate: Rate,
     /// How long things may take.
     pub deadlines: Deadlines,
-    /// What the memory store keeps.
+    /// Where the history is kept. Default: in `chinwag.db` in the working directory.
+    pub history: History,
+    /// What is kept in memory.
     pub memory: Memory,
 }
 
@@ -130,7 +135,7 @@ impl Limits {
     };
 
     /// Descriptors that are kept for other things than connections: the standard three, listeners, epoll, wakers,
-    /// signals, later a database and its log.
+    /// signals, and a dozen for the store and its log.
     const DESCRIPTORS_KEPT: u64 = 32;
 
     /// And for telling those who come that the server is full: so many, or an eighth of all if that is less.
@@ -210,7 +215,41 @@ impl Deadlines {
     };
 }
 
-/// What the memory store keeps.
+/// Where the history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum History {
+    /// Nowhere but in memory: it is gone when the server stops.
+    Memory,
+    /// In a file.
+    Disk(Disk),
+}
+
+/// A history that outlives the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The file; others lie beside it, under its name and something more. Its folder must be there.
+    pub path: PathBuf,
+    /// When a line counts as stored. Default full: when it would survive a loss of power.
+    pub sync: SyncPolicy,
+    /// How much is kept, `u64::MAX` for all. Defaults: see [`Retention`].
+    pub retention: Retention,
+}
+
+impl Disk {
+    /// The file that is used when none is given.
+    pub const FILE: &str = "chinwag.db";
+
+    /// Below so many bytes the file's own bookkeeping would be a good part of it.
+    const KEPT_BYTES_MIN: u64 = 1 << 20;
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { path: Self::FILE.into(), sync: SyncPolicy::Full, retention: Retention::default() }
+    }
+}
+
+/// What is kept in memory: the newest lines of all rooms that somebody is in; without a file, all there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Lines of a room; the oldest go first. Default 1,000: an evening's talk.
@@ -218,8 +257,8 @@ pub struct Memory {
     /// Bytes of lines in all rooms; the room that holds most loses its oldest. Default 64 MiB: fits in a small
     /// machine, some 300,000 short lines. At least [`Limits::line_bytes_max`], so that the newest line can be kept.
     pub recent_bytes_max: usize,
-    /// Rooms that exist at a time. Default 100,000: anybody may make one by its name, and an empty one costs some
-    /// hundred bytes.
+    /// Rooms that exist at a time; with a file, that somebody is in. Default 100,000: anybody may make one by its name, and
+    /// an empty one costs some hundred bytes.
     pub rooms_max: usize,
 }
 
@@ -237,7 +276,7 @@ impl Config {
     /// # Errors
     /// A sentence that names the flags.
     pub fn check(&self) -> Result<(), String> {
-        let Self { limits, deadlines, rate, memory, .. } = self;
+        let Self { limits, deadlines, rate, memory, history, .. } = self;
         let line = limits.line_bytes_max();
         let line_rule = format!(
             "the longest line of {} bytes (--message-bytes) can take {line} as JSON (6 for 1, and {ENVELOPE_BYTES})",
@@ -257,6 +296,11 @@ impl Config {
             ))
         } else if memory.recent_bytes_max < line {
             Err(format!("--recent-bytes {} is too small: {line_rule}", memory.recent_bytes_max))
+        } else if let History::Disk(Disk { retention, .. }) = history
+            && retention.bytes_max < Disk::KEPT_BYTES_MIN.max(line as u64)
+        {
+            let least = Disk::KEPT_BYTES_MIN.max(line as u64);
+            Err(format!("--keep-bytes {} is too small: it must be {least} at least, or 0", retention.bytes_max))
         } else if rate.tokens_per_second > 0 && rate.burst_tokens == 0 {
             Err("--burst 0 would let nobody speak; to lift the limit, use --rate 0".into())
         } else {
@@ -278,6 +322,7 @@ impl Default for Config {
             limits: Limits::DEFAULT,
             rate: Rate::DEFAULT,
             deadlines: Deadlines::DEFAULT,
+            history: History::Disk(Disk::default()),
             memory: Memory::DEFAULT,
         }
     }

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::chat::ids::{Millis, Now};
 use crate::config::Listen;
+use crate::store::OpenError;
 
 /// Connections that the kernel completes before we accept them. It cuts this to its own limit (4,096 on Linux).
 const BACKLOG: i32 = 4096;
@@ -25,7 +26,7 @@ const UNSENT_BYTES_MAX: u32 = 512 * 1024;
 /// The tokens of listeners are `FIRST_TOKEN` and up; connections' lie far below.
 pub(super) const FIRST_TOKEN: usize = usize::MAX - 1_000;
 
-/// Why the server cannot listen.
+/// Why the server does not start.
 #[derive(Debug)]
 pub enum BindError {
     /// At this address.
@@ -37,6 +38,8 @@ pub enum BindError {
     },
     /// The loop itself cannot be set up.
     Setup(io::Error),
+    /// The history cannot be had.
+    Store(OpenError),
 }
 
 impl fmt::Display for BindError {
@@ -44,6 +47,7 @@ impl fmt::Display for BindError {
         match self {
             Self::Address { address, error } => write!(f, "cannot listen on {address}: {}", words(error)),
             Self::Setup(error) => write!(f, "cannot start: {}", words(error)),
+            Self::Store(error) => f.write_str(&without_number(error.to_string())),
         }
     }
 }
@@ -52,7 +56,10 @@ impl std::error::Error for BindError {}
 
 /// The system's words without the number behind them.
 fn words(error: &io::Error) -> String {
-    let text = error.to_string();
+    without_number(error.to_string())
+}
+
+fn without_number(text: String) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,

@@ -1,4 +1,5 @@
-//! The clock: the one place where the program asks what time it is. The loop reads it once a turn and passes it on.
+//! The clock: the one place where the program asks what time it is. The loop reads it once a turn and passes it on;
+//! the store's threads are given a copy.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,8 @@ use crate::chat::ids::{Millis, Now};
 /// few minutes may be taken off any time without going below 0.
 const MONO_START_MS: Millis = 3_600_000;
 
-/// Counts from the moment it was started.
+/// Counts from the moment it was started. Copies count from the same moment.
+#[derive(Clone, Copy)]
 pub(crate) struct Clock {
     started: Instant,
 }

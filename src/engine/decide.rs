@@ -2,7 +2,7 @@
 //! and shared out.
 
 use crate::chat::effects::{Class, CloseReason, Delivery};
-use crate::chat::ids::ConnId;
+use crate::chat::ids::{ConnId, Millis};
 use crate::chat::{Effects, Event, slack};
 
 use super::Server;
@@ -12,6 +12,13 @@ use super::flush::DRAINED_BYTES;
 
 /// A reader with so much left over gets nothing that may be dropped.
 const LAG_BYTES: usize = 32 * 1024;
+
+/// How often the store is asked in one turn. Memory answers at once, and no chain of questions is half as long; a disk may have
+/// another answer each time, and those who wait for none of it shall not wait.
+const CONSULTATIONS_MAX: usize = 8;
+
+/// Looking whether so many are still held may come once a millisecond: it takes a twentieth of that.
+const HELD_PER_MS: Millis = 1_000;
 
 /// Lists that are used again each turn.
 #[derive(Debug, Default)]
@@ -47,10 +54,11 @@ impl Server {
         self.release_held();
     }
 
-    /// Two walks: all that the core wants goes to the store; then all that the store has done goes to the core. Answers
-    /// lead to no further appends, so this ends: after an answer only rooms are unloaded.
+    /// Two walks: all that the core wants goes to the store; then all that the store has done goes to the core. What the core
+    /// wants because of an answer (a private message once its stream is loaded, another page, a room to be unloaded) is asked at
+    /// once, too, as long as the store has no more answers than fit into a turn; then it is first in the next.
     fn consult_store(&mut self) {
-        loop {
+        for _ in 0..CONSULTATIONS_MAX {
             for request in self.effects.requests.drain(..) {
                 self.store.submit(request);
             }
@@ -58,11 +66,11 @@ impl Server {
             for completion in self.completions.drain(..) {
                 self.chat.handle(self.now, Event::Completed(completion), &mut self.effects);
             }
-            if self.effects.requests.is_empty() {
-                slack::trim(&mut self.completions);
-                return;
+            if self.effects.requests.is_empty() || self.store.has_more() {
+                break;
             }
         }
+        slack::trim(&mut self.completions);
     }
 
     /// Encodes each message once and gives each reader its share.
@@ -133,8 +141,12 @@ impl Server {
         }
     }
 
-    /// Lets those be heard again whom the core no longer holds.
+    /// Lets those be heard again whom the core no longer holds. After a restart thousands may wait for the disk, and each turn brings
+    /// the answers to some: with so many they are not looked at in every turn.
     fn release_held(&mut self) {
+        if self.held.is_empty() || self.now.mono_ms < self.held_due_ms {
+            return;
+        }
         let mut held = std::mem::take(&mut self.held);
         held.retain(|&id| {
             if self.chat.is_held(id) {
@@ -147,6 +159,7 @@ impl Server {
             false
         });
         slack::trim(&mut held);
+        self.held_due_ms = self.now.mono_ms + held.len() as Millis / HELD_PER_MS;
         self.held = held;
     }
 }

@@ -1,4 +1,7 @@
 //! Stopping: nobody new, nothing more is heard; what the store owes is delivered; all are told; goodbye.
+//!
+//! When the store fails, it owes nothing any more: all are told at once. What became of the lines that it has not answered nobody
+//! knows, so nothing is said of them: they may be there after the next start, and whoever resumes then sees.
 
 use std::mem;
 
@@ -62,12 +65,24 @@ impl Server {
         None
     }
 
-    /// Once nothing is owed by the store any more, or half of the time is over, tells everybody.
+    /// Once nothing is owed by the store any more, or half of the time is over, tells everybody; at once, asked or not, when the
+    /// store has failed.
     pub(super) fn stop_if_asked(&mut self) {
+        if let Some(failure) = self.store.failure()
+            && !matches!(self.stopping, Stopping::Goodbye { .. })
+        {
+            log::error!("stopping, because the history cannot be kept any more: {failure}");
+            if !self.stopping.is_on() {
+                self.listeners.close(self.poll.registry());
+            }
+            self.stopping = Stopping::Goodbye { end_ms: self.now.mono_ms + self.config.deadlines.drain_ms };
+            self.say_goodbye([CloseReason::Failed; 2]);
+            return;
+        }
         let Stopping::Settling { until_ms, end_ms } = self.stopping else { return };
         if self.chat.is_settled() || self.now.mono_ms >= until_ms {
             self.stopping = Stopping::Goodbye { end_ms };
-            self.say_goodbye();
+            self.say_goodbye([CloseReason::Shutdown, CloseReason::Drain]);
         }
     }
 
@@ -77,15 +92,16 @@ impl Server {
             if self.connections.len() == 0 || end_ms <= self.now.mono_ms)
     }
 
-    /// One encoding for all of a kind: why, when to come back, and the Close. The core does not hear of it, so no leaves are told.
-    fn say_goodbye(&mut self) {
+    /// One encoding for all of a kind: why, when to come back, and the Close, with its reason for plain connections and for those of
+    /// `chinwag.v1`. The core does not hear of it, so no leaves are told.
+    fn say_goodbye(&mut self, reasons: [CloseReason; 2]) {
         let spread_ms = (self.connections.open as u64 * SPREAD_MICROS_EACH / 1_000).max(SPREAD_MS_MIN);
         let notice = Message::System(Notice::Shutdown {
             reconnect_in_ms: self.config.deadlines.reconnect_in_ms,
             reconnect_spread_ms: spread_ms,
         });
         let (encoder, wall_ms) = (&mut self.encoder, self.now.wall_ms);
-        let [plain, v1] = [CloseReason::Shutdown, CloseReason::Drain].map(|reason| {
+        let [plain, v1] = reasons.map(|reason| {
             let span = self.turn.write_rooms(|out| {
                 encoder.encode(out, &notice, wall_ms);
                 frame::write_close(out, reason.code().unwrap_or_default(), reason.text());

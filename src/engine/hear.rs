@@ -139,8 +139,13 @@ impl Server {
         slack::trim_queue(&mut self.drained);
     }
 
-    /// Tells the core whose outbox has room for the next page.
+    /// Tells the core whose outbox has room for the next page. When we stop, nobody gets one: who has more to catch up with goes on
+    /// after the next start, and the store is not asked for ever.
     fn feed_drained(&mut self) {
+        if self.stopping.is_on() {
+            self.drained.clear();
+            return;
+        }
         for _ in 0..PAGES_MAX.min(self.drained.len()) {
             let Some(id) = self.drained.pop_front() else { return };
             let Some(connection) = self.connections.find(id) else { continue };

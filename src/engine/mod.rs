@@ -28,6 +28,7 @@ mod hear;
 mod outbox;
 mod secrets;
 mod signals;
+mod storage;
 mod turn_buffer;
 mod wheel;
 
@@ -35,15 +36,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::chat::ids::{ConnId, Millis, Now};
 use crate::chat::{self, Chat, Completion, Effects};
 use crate::config::{self, Config};
-use crate::store::{Memory, MemoryLimits};
+use crate::store::Store;
 use crate::wire::decoder::Decoder;
 use crate::wire::encode::Encoder;
 
@@ -53,12 +55,15 @@ use clock::Clock;
 use connection::{Bucket, Connection, Connections, Flags, Phase};
 use drain::Stopping;
 use outbox::Outbox;
-use secrets::{Secrets, random_bytes};
+use secrets::Secrets;
 use signals::Signals;
 use turn_buffer::TurnBuffer;
 use wheel::Wheel;
 
 const SIGNALS: Token = Token(usize::MAX);
+
+/// The store has something to say. It is asked in each turn anyway.
+const STORE: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel in one turn; those behind them come in the next.
 const EVENTS_MAX: usize = 1024;
@@ -86,7 +91,9 @@ pub struct Server {
     wheel: Wheel,
     expired: Vec<(u64, ConnId)>,
     chat: Chat,
-    store: Memory,
+    store: Store,
+    /// By which the store's threads wake the loop, if it has any.
+    waker: Option<Arc<Waker>>,
     effects: Effects,
     completions: Vec<Completion>,
     secrets: Secrets,
@@ -102,6 +109,8 @@ pub struct Server {
     dirty: Vec<ConnId>,
     /// Held by the core.
     held: Vec<ConnId>,
+    /// When those are looked at again.
+    held_due_ms: Millis,
     /// Catching up, with room in the outbox.
     drained: VecDeque<ConnId>,
     /// To be sent a Close.
@@ -120,6 +129,8 @@ pub enum Outcome {
     Drained,
     /// A second signal, of this number, asked for it at once.
     Interrupted(i32),
+    /// The store could not go on. Everybody was told; nothing that was acknowledged is lost.
+    StoreFailed,
 }
 
 /// Why a run failed: the kernel would not wait for us.
@@ -135,17 +146,18 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 impl Server {
-    /// Listens at the configured addresses. Clients that connect from here on are served once it runs.
+    /// Opens the store, and then listens at the configured addresses. Clients that connect from here on are served once it runs.
     ///
     /// # Errors
-    /// When an address cannot be had, or the system gives no descriptors or random bits.
+    /// When the store or an address cannot be had, or the system gives no descriptors or random bits.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let poll = Poll::new().map_err(BindError::Setup)?;
         let mut signals = Signals::new().map_err(BindError::Setup)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(BindError::Setup)?;
+        let clock = Clock::start();
+        let storage::Opened { store, key, waker } = storage::open(&config, clock, poll.registry())?;
         let listeners = Listeners::bind(&config.listen, poll.registry())?;
         let descriptors = rlimit::Resource::NOFILE.get_soft().map_err(BindError::Setup)?;
-        let clock = Clock::start();
         let now = clock.now();
         let limits = chat::Limits {
             name_chars_max: config.limits.name_chars_max,
@@ -160,16 +172,11 @@ impl Server {
             message_bytes_max: config.limits.message_bytes_max,
             ..chat::Limits::default()
         };
-        let store_limits = MemoryLimits {
-            recent_messages_max: config.memory.recent_messages_max,
-            recent_bytes_max: config.memory.recent_bytes_max,
-            rooms_max: config.memory.rooms_max,
-        };
-        let seed = u64::from_le_bytes(random_bytes().map_err(BindError::Setup)?);
         Ok(Self {
             connections_max: config.limits.connections_allowed(descriptors),
-            chat: Chat::new(limits, random_bytes().map_err(BindError::Setup)?),
-            store: Memory::new(store_limits, seed),
+            chat: Chat::new(limits, key),
+            store,
+            waker,
             secrets: Secrets::default(),
             decoder: Decoder::new(config.limits.message_bytes_max),
             encoder: Encoder::new(config.lang),
@@ -191,6 +198,7 @@ impl Server {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             held: Vec::new(),
+            held_due_ms: 0,
             drained: VecDeque::new(),
             closing: Vec::new(),
             departed: Vec::new(),
@@ -204,16 +212,17 @@ impl Server {
         self.listeners.addresses()
     }
 
-    /// Serves until a signal asks it to stop.
+    /// Serves until a signal asks it to stop, or the store fails.
     ///
     /// # Errors
     /// When the kernel refuses to wait for events.
     pub fn run(mut self) -> Result<Outcome, RunError> {
-        loop {
+        let outcome = loop {
             if let Some(outcome) = self.turn().map_err(RunError)? {
-                return Ok(outcome);
+                break outcome;
             }
-        }
+        };
+        self.close_store(outcome).map_err(RunError)
     }
 
     fn turn(&mut self) -> io::Result<Option<Outcome>> {
@@ -245,6 +254,7 @@ impl Server {
         for event in &events {
             match event.token() {
                 SIGNALS => signalled = true,
+                STORE => {}
                 token if token.0 >= accept::FIRST_TOKEN => self.listeners.note_ready(token),
                 token => {
                     let Some(connection) = self.connections.find(id_of(token)) else { continue };
@@ -269,12 +279,14 @@ impl Server {
             || !self.drained.is_empty()
             || !self.closing.is_empty()
             || !self.effects.is_empty()
+            || self.store.has_more()
             || (self.listeners.is_ready(self.now) && self.has_slot());
         if left_over {
             return Some(Duration::ZERO);
         }
         let paused_until = self.listeners.paused_until_ms().filter(|_| self.has_slot());
-        let due = [self.wheel.next_ms(), self.chat.next_deadline(), paused_until, self.stopping.deadline()];
+        let held_due = (!self.held.is_empty() && self.held_due_ms > self.now.mono_ms).then_some(self.held_due_ms);
+        let due = [self.wheel.next_ms(), self.chat.next_deadline(), paused_until, held_due, self.stopping.deadline()];
         let due_ms = due.into_iter().flatten().min()?;
         Some(Duration::from_millis(due_ms.saturating_sub(self.clock.now().mono_ms)))
     }

@@ -6,6 +6,7 @@
 #![allow(dead_code, clippy::disallowed_methods, reason = "each test binary uses its part; tests may read the clock")]
 
 pub(crate) mod client;
+pub(crate) mod folder;
 pub(crate) mod page;
 pub(crate) mod pattern;
 pub(crate) mod raw;

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::client::Client;
+use super::folder::Folder;
 use super::pattern::Bindings;
 use super::raw::Raw;
 use super::{PATIENCE, eventually};
@@ -16,20 +18,36 @@ use super::{PATIENCE, eventually};
 pub(crate) struct Launch {
     flags: Vec<String>,
     environment: Vec<(String, String)>,
-    descriptors_max: Option<u32>,
+    /// What a shell is told to start it by, if anything.
+    shell: Option<String>,
+    folder: Option<PathBuf>,
     leave_stderr: bool,
 }
 
 impl Launch {
-    /// With these flags. What they do not say: one free port of 127.0.0.1, English, and a log of `info`.
+    /// With these flags. What they do not say: one free port of 127.0.0.1, English, a log of `info`, and history in memory.
     pub(crate) fn new(flags: &[&str]) -> Self {
         let mut all: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--lang", "en"), ("--log", "info")] {
+        let usual = [("--listen", "127.0.0.1:0"), ("--lang", "en"), ("--log", "info"), ("--store", "memory")];
+        for (flag, value) in usual {
             if !flags.contains(&flag) {
                 all.extend([flag.to_owned(), value.to_owned()]);
             }
         }
         Self { flags: all, ..Self::default() }
+    }
+
+    /// The same with its history in a folder.
+    pub(crate) fn durable(folder: &Folder, flags: &[&str]) -> Self {
+        let store = folder.store();
+        let store = store.to_str().expect("temporary folders have names of letters");
+        Self::new(&[&["--store", store], flags].concat())
+    }
+
+    /// In this working directory.
+    pub(crate) fn within(mut self, folder: &Folder) -> Self {
+        self.folder = Some(folder.path().to_owned());
+        self
     }
 
     /// Exactly these flags, nothing added.
@@ -47,8 +65,13 @@ impl Launch {
     }
 
     /// With so few file descriptors (`ulimit -n`).
-    pub(crate) fn descriptors(mut self, most: u32) -> Self {
-        self.descriptors_max = Some(most);
+    pub(crate) fn descriptors(self, most: u32) -> Self {
+        self.by_shell(format!("ulimit -n {most}; exec \"$0\" \"$@\""))
+    }
+
+    /// By this command of a shell's, to which the server is `"$0"` and its flags `"$@"`.
+    pub(crate) fn by_shell(mut self, command: String) -> Self {
+        self.shell = Some(command);
         self
     }
 
@@ -61,28 +84,41 @@ impl Launch {
     /// The command, not yet started.
     pub(crate) fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_chinwag");
-        let mut command = match self.descriptors_max {
+        let mut command = match &self.shell {
             None => Command::new(binary),
-            Some(most) => {
+            Some(told) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", told, binary]);
                 shell
             }
         };
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         command.args(&self.flags).envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }
 
     /// Starts it and waits until it accepts.
     pub(crate) fn start(self) -> Server {
+        self.start_in(None)
+    }
+
+    /// The same, in the scene of an earlier one.
+    fn start_in(self, scene: Option<Scene>) -> Server {
         let mut command = self.command();
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the built server can be started");
-        let log = Arc::new(Mutex::new(String::new()));
+        let scene = scene.unwrap_or_else(|| Scene {
+            flags: self.flags,
+            talk: Arc::default(),
+            bindings: Arc::default(),
+            log: Arc::default(),
+        });
         let lines = read_lines(child.stdout.take().expect("it was piped"));
         if !self.leave_stderr {
             let mut stderr = BufReader::new(child.stderr.take().expect("it was piped"));
-            let log = Arc::clone(&log);
+            let log = Arc::clone(&scene.log);
             std::thread::spawn(move || {
                 let mut line = String::new();
                 while stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
@@ -90,9 +126,10 @@ impl Launch {
                 }
             });
         }
-        let scene = Scene { flags: self.flags, talk: Arc::default(), bindings: Arc::default(), log };
-        let mut server = Server { child, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)), scene };
-        server.address = server.next_address();
+        let (address, said) = (SocketAddr::from(([127, 0, 0, 1], 0)), String::new());
+        let mut server = Server { child, lines, address, said, shell: self.shell, scene };
+        server.said = server.next_line();
+        server.address = address_in(&server.said);
         server
     }
 
@@ -148,6 +185,9 @@ pub(crate) struct Server {
     lines: Receiver<String>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Its first line on standard output.
+    pub(crate) said: String,
+    shell: Option<String>,
     /// What was said with it.
     pub(crate) scene: Scene,
 }
@@ -168,6 +208,37 @@ impl Server {
     #[track_caller]
     pub(crate) fn connect_v1(&self, who: &str, path: &str) -> Client {
         Client::connect_with(self.address, self.scene.clone(), who, path, Some("chinwag.v1"))
+    }
+
+    /// With its history in a folder, and these flags.
+    pub(crate) fn durable(folder: &Folder, flags: &[&str]) -> Self {
+        Launch::durable(folder, flags).start()
+    }
+
+    /// Stops it, and waits until it has ended in order.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.ended();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Ends it without a word, and starts it again with the same flags and those added.
+    pub(crate) fn kill_and_restart(&mut self, flags: &[&str]) {
+        self.signal("KILL");
+        self.ended();
+        self.restart(flags);
+    }
+
+    /// Starts it again after it has ended, with the same flags and those added; at another address, if it was any free one: the
+    /// kernel may have given the port to somebody else meanwhile.
+    pub(crate) fn restart(&mut self, flags: &[&str]) {
+        let mut all = self.scene.flags.clone();
+        all.extend(flags.iter().map(|&flag| flag.to_owned()));
+        let again =
+            Launch { flags: all, shell: self.shell.clone(), ..Launch::default() }.start_in(Some(self.scene.clone()));
+        // The one that has ended.
+        drop(std::mem::replace(self, again));
     }
 
     /// Like [`connect`](Self::connect), with a name, and with the welcome taken: `online` are there, itself too.
@@ -202,10 +273,7 @@ impl Server {
     /// The address in the next line on standard output.
     #[track_caller]
     pub(crate) fn next_address(&self) -> SocketAddr {
-        let line = self.next_line();
-        let address = line.strip_prefix("chinwag ").and_then(|rest| rest.split_once(" listening on ws://"));
-        let parsed = address.and_then(|(_, address)| address.parse().ok());
-        parsed.unwrap_or_else(|| panic!("standard output names no address: {line:?}"))
+        address_in(&self.next_line())
     }
 
     /// What the server logged so far.
@@ -229,6 +297,11 @@ impl Server {
             status.is_some()
         });
         status.expect("it was awaited")
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it still runs.
@@ -278,6 +351,15 @@ impl Drop for Server {
             eprintln!("---");
         }
     }
+}
+
+/// The address in a line that says where a server listens.
+#[track_caller]
+fn address_in(line: &str) -> SocketAddr {
+    let rest = line.strip_prefix("chinwag ").and_then(|rest| rest.split_once(" listening on ws://"));
+    let address = rest.and_then(|(_, rest)| rest.strip_suffix(')')?.split_once(" (history in "));
+    let parsed = address.and_then(|(address, _)| address.parse().ok());
+    parsed.unwrap_or_else(|| panic!("standard output names no address: {line:?}"))
 }
 
 fn read_lines(stdout: ChildStdout) -> Receiver<String> {

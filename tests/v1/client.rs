@@ -42,6 +42,8 @@ pub(crate) struct V1 {
     pub(crate) places: BTreeMap<String, Place>,
     /// The lines that it was shown, by room: the text of each, in order.
     pub(crate) view: BTreeMap<String, Vec<String>>,
+    /// An older copy of the store was put back: a place may be good although the epoch is another one from now on.
+    pub(crate) may_follow: bool,
     pings: u32,
 }
 
@@ -59,6 +61,7 @@ impl V1 {
             welcome: Value::Null,
             places: BTreeMap::new(),
             view: BTreeMap::new(),
+            may_follow: false,
             pings: 0,
         };
         client.greet(Wire::open(server, who), fields);
@@ -317,8 +320,9 @@ impl V1 {
         let entered = match (frame["recovered"] == true, frame["reason"].as_str()) {
             (true, None) => {
                 let place = place.unwrap_or_else(|| panic!("{who}: recovered what was not said: {frame}"));
-                assert!(place.epoch == epoch && place.seq <= newest, "{who}: {place:?} is recovered by {frame}");
-                Place { open: false, ..place.clone() }
+                let goes_on = place.epoch == epoch || self.may_follow;
+                assert!(goes_on && place.seq <= newest, "{who}: {place:?} is recovered by {frame}");
+                Place { open: false, epoch, ..place.clone() }
             }
             (false, Some("trimmed")) => {
                 let place = place.unwrap_or_else(|| panic!("{who}: lines are lost, of which room? {frame}"));

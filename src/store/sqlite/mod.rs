@@ -83,11 +83,12 @@ pub struct Sqlite {
     failure: Option<Failure>,
 }
 
-/// What is held in memory.
+/// What is held in memory at most.
 #[derive(Clone, Copy, Debug)]
 struct Recent {
-    messages_max: usize,
-    bytes_max: usize,
+    messages: usize,
+    bytes: usize,
+    rooms: usize,
 }
 
 /// The two helpers. Each ends when nobody can give it work.
@@ -239,7 +240,25 @@ impl Sqlite {
         self.failure.as_ref()
     }
 
+    /// Stores what was handed over and closes the file; waits for that.
+    ///
+    /// # Errors
+    /// When that fails, or when the store has failed before.
+    pub fn close(mut self) -> Result<(), Failure> {
+        self.hand_over();
+        self.threads.end();
+        let last = self.answers.try_iter().find_map(|answer| match answer {
+            Answer::Failed(failure) => Some(failure),
+            _ => None,
+        });
+        self.failure.take().or(last).map_or(Ok(()), Err)
+    }
+
     fn load(&mut self, ticket: Ticket, key: RoomKey, name: RoomName, must_exist: bool) {
+        if self.rooms.len() >= self.recent.rooms {
+            self.completions.push(Completion::Refused { ticket, code: ErrorCode::Overloaded });
+            return;
+        }
         self.loads += 1;
         let asked = Asked { ticket, must_exist, unwritten: self.unwritten.contains_key(&name) };
         let room =
@@ -317,7 +336,7 @@ impl Sqlite {
                     let ring = &mut self.rooms[slot].ring;
                     let bytes_before = ring.bytes();
                     ring.push(Arc::clone(&line));
-                    while ring.len() > self.recent.messages_max {
+                    while ring.len() > self.recent.messages {
                         ring.drop_oldest();
                     }
                     self.sizes.resized(slot, bytes_before, ring.bytes());
@@ -331,7 +350,7 @@ impl Sqlite {
     }
 
     fn keep_within_bytes(&mut self) {
-        while self.sizes.bytes() > self.recent.bytes_max
+        while self.sizes.bytes() > self.recent.bytes
             && let Some(slot) = self.sizes.largest()
         {
             let ring = &mut self.rooms[slot].ring;
@@ -368,7 +387,7 @@ impl Sqlite {
         }
         let bytes_before = room.ring.bytes();
         // Those who come back after a restart all read the same lines.
-        room.ring.extend_back(&lines, self.recent.messages_max);
+        room.ring.extend_back(&lines, self.recent.messages);
         self.sizes.resized(slot, bytes_before, room.ring.bytes());
         let oldest = oldest.max(room.oldest);
         self.completions.push(Completion::Fetched { ticket, lines, oldest });
@@ -429,7 +448,9 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        self.hand_over();
+        if self.threads.writer.is_some() {
+            self.hand_over();
+        }
         self.threads.end();
     }
 }

@@ -41,6 +41,8 @@ pub struct SqliteOptions {
     pub recent_messages_max: usize,
     /// Bytes of all lines in memory together, with what their bookkeeping costs. Default 64 MiB.
     pub recent_bytes_max: usize,
+    /// Rooms that are loaded at a time; a further one is refused with `Overloaded`. Default 100,000.
+    pub rooms_max: usize,
     /// The file may not grow past so many pages of 4 KiB; then it is as if the disk were full. Default none.
     pub file_pages_max: Option<u32>,
 }
@@ -54,6 +56,7 @@ impl SqliteOptions {
             retention: Retention::default(),
             recent_messages_max: 1_000,
             recent_bytes_max: 64 << 20,
+            rooms_max: 100_000,
             file_pages_max: None,
         }
     }
@@ -182,7 +185,8 @@ impl Sqlite {
             state: State::default(),
         };
         let threads = start(reader, writer, lock).map_err(system)?;
-        let recent = Recent { messages_max: options.recent_messages_max, bytes_max: options.recent_bytes_max };
+        let recent =
+            Recent { messages: options.recent_messages_max, bytes: options.recent_bytes_max, rooms: options.rooms_max };
         Ok(Opened { store: Sqlite::new(recent, threads, collected), key: marks.key })
     }
 }

@@ -1,0 +1,122 @@
+//! What cannot be used is refused before anybody is let in: exit code 1, a sentence, and the file as it was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::client::V1;
+use crate::common::folder::Folder;
+use crate::common::server::{Launch, Server};
+use crate::restart::{come_back, say_lines};
+
+/// What is there but for the lock, which says nothing of lines, and the log's index, which is made anew.
+fn lines_of(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
+    let mut all = folder.contents();
+    all.retain(|name, _| !name.ends_with("-lock") && !name.ends_with("-shm") && !name.ends_with("-ballast"));
+    all
+}
+
+#[track_caller]
+fn refused(folder: &Folder, words: &str) {
+    let before = lines_of(folder);
+    let (status, out, errors) = Launch::durable(folder, &[]).run();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("chinwag: ") || errors.contains("\nchinwag: "), "{errors}");
+    assert!(errors.contains(words), "no {words:?} in {errors}");
+    assert!(out.is_empty(), "it listens: {out}");
+    assert!(lines_of(folder) == before, "the file has changed");
+}
+
+/// A folder with a store in which something was said.
+fn used() -> Folder {
+    let folder = Folder::new();
+    let mut server = Server::durable(&folder, &["--rate", "0"]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    say_lines(&mut alice, "tea", 50);
+    alice.cut();
+    server.stop();
+    folder
+}
+
+#[test]
+fn what_is_no_store_is_refused() {
+    for content in [&b"dear diary"[..], b"SQLite format 3\0 and then something else", &[0; 8192]] {
+        let folder = Folder::new();
+        fs::write(folder.store(), content).expect("a file");
+        refused(&folder, "no store of chinwag");
+    }
+}
+
+#[test]
+fn a_damaged_store_is_refused() {
+    let sound = used();
+    let bytes = fs::read(sound.store()).expect("the file");
+    let mut damaged = bytes.clone();
+    // The first page holds the schema, behind the header.
+    damaged[100..4096].fill(0xa5);
+    fs::write(sound.store(), &damaged).expect("it is damaged");
+    refused(&sound, "damaged");
+    fs::write(sound.store(), &bytes[..bytes.len() / 2 / 4096 * 4096]).expect("it is cut");
+    refused(&sound, "damaged");
+}
+
+#[test]
+fn a_store_of_a_later_version_is_refused() {
+    let folder = used();
+    let mut bytes = fs::read(folder.store()).expect("the file");
+    bytes[60..64].copy_from_slice(&9_i32.to_be_bytes());
+    fs::write(folder.store(), bytes).expect("it is changed");
+    refused(&folder, "later version");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused() {
+    let folder = Folder::new();
+    fs::write(folder.path().join("file"), "").expect("a file");
+    for (store, words) in [
+        (folder.path().join("none/chinwag.db"), "No such file"),
+        (folder.path().join("file/chinwag.db"), "Not a directory"),
+        (folder.path().to_owned(), "directory"),
+    ] {
+        let store = store.to_str().expect("letters");
+        let (status, out, errors) = Launch::new(&["--store", store]).run();
+        assert_eq!((status.code(), &out[..]), (Some(1), ""), "{errors}");
+        assert!(errors.contains(store) && errors.contains(words), "{errors}");
+        assert!(!errors.contains("os error"), "{errors}");
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).expect("it is ours");
+    // Root may write it all the same, but nobody may write here.
+    let is_root = fs::write(folder.path().join("probe"), "").is_ok();
+    let store = if is_root { "/sys/chinwag.db".to_owned() } else { folder.store().display().to_string() };
+    let (status, _, errors) = Launch::new(&["--store", &store]).run();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains(&format!("cannot open the store {store}: ")), "{errors}");
+}
+
+/// The second server says who has it, and the first notices nothing.
+#[test]
+fn a_store_in_use_is_refused() {
+    let folder = Folder::new();
+    let mut server = Server::durable(&folder, &[]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    say_lines(&mut alice, "tea", 3);
+    let (status, out, errors) = Launch::durable(&folder, &[]).run();
+    assert_eq!((status.code(), &out[..]), (Some(1), ""), "{errors}");
+    assert!(errors.contains("another server uses the store"), "{errors}");
+    say_lines(&mut alice, "tea", 3);
+    server.kill_and_restart(&[]);
+    come_back(&mut alice, &server);
+    alice.quiet();
+}
+
+/// A file that is named like the word is a file.
+#[test]
+fn a_file_may_be_called_memory() {
+    let folder = Folder::new();
+    let server = Launch::new(&["--store", "./memory"]).within(&folder).start();
+    assert!(server.said.ends_with("(history in ./memory, synced)"), "{}", server.said);
+    assert!(folder.path().join("memory").exists());
+    let forgets = Launch::new(&["--store", "memory"]).within(&folder).start();
+    assert!(forgets.said.ends_with("(history in memory)"), "{}", forgets.said);
+}
