@@ -5,6 +5,9 @@
 //!
 //! Of the client: 0 when all that was said is acknowledged, or nobody reads its output any more; 1 with the reason
 //! otherwise; 2 likewise.
+//!
+//! Of `history`: 0 when all is well, or nobody reads its output any more; 1 when something is damaged, or with the reason why it cannot be
+//! done; 2 likewise.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -13,7 +16,8 @@ use std::process::ExitCode;
 use chinwag::client::screen::Screen;
 use chinwag::client::{self, Mode, Options};
 use chinwag::config::{Command, Config};
-use chinwag::engine::{Outcome, Server};
+use chinwag::engine::{self, Server};
+use chinwag::history::{Outcome, Task};
 use chinwag::logging;
 
 /// What a rush took goes back to the system within seconds after it: the C library's allocator keeps more than half of it (see
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
     match Command::from_args(std::env::args_os()) {
         Ok(Command::Serve(config)) => serve(config),
         Ok(Command::Connect(options)) => connect(options),
+        Ok(Command::History(task)) => history(&task),
         Ok(Command::Print(text)) => {
             // Nobody may be there to read, as in `chinwag man | head`.
             let _ = io::stdout().write_all(&text);
@@ -57,6 +62,16 @@ fn connect(mut options: Options) -> ExitCode {
     client::run(&options, show, move |intents| keyboard.run(|intent| intents.send(intent)))
 }
 
+/// Looks after what is kept.
+fn history(task: &Task) -> ExitCode {
+    match task.run(&mut io::stdout().lock()) {
+        Ok(Outcome::Whole) => ExitCode::SUCCESS,
+        Ok(Outcome::Damaged) => ExitCode::FAILURE,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+    }
+}
+
 /// Runs the server.
 fn serve(config: Config) -> ExitCode {
     let _log = match logging::start(config.log_level) {
@@ -70,8 +85,8 @@ fn serve(config: Config) -> ExitCode {
     };
     announce(server.addresses());
     match server.run() {
-        Ok(Outcome::Drained) => ExitCode::SUCCESS,
-        Ok(Outcome::Interrupted(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
+        Ok(engine::Outcome::Drained) => ExitCode::SUCCESS,
+        Ok(engine::Outcome::Interrupted(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
         Err(error) => {
             // Through the log: by now standard error may be a pipe that nobody reads.
             log::error!("{error}");

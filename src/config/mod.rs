@@ -5,6 +5,7 @@
 
 mod connect;
 mod flags;
+mod history;
 mod listen;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use log::LevelFilter;
 
 use crate::chat::ids::Millis;
 use crate::client;
+use crate::history::Task;
 use crate::wire::encode::Lang;
 
 /// In a room of more members than this, single joins, leaves, renames and typing are not told; one frame a second says
@@ -33,6 +35,8 @@ pub enum Command {
     Serve(Config),
     /// Run the terminal client.
     Connect(client::Options),
+    /// Look after what is kept.
+    History(Task),
     /// Print this, and that is all: what a shell or `man` reads.
     Print(Vec<u8>),
 }
