@@ -24,7 +24,7 @@ fn varied() -> Folder {
     store.add("large", (0..3).map(|number: u8| said(&char::from(b'a' + number).to_string().repeat(900_000))));
     let mut private = said_by("alice", 1, "psst");
     (private.to, private.id) = (Name::parse("bob", 32), Some("p1".into()));
-    store.add_private(&private, [&stream(1), &stream(2)]);
+    store.add_together(&private, &[stream(1), stream(2)]);
     drop(store);
     // As retention leaves it.
     folder.tamper("DELETE FROM message WHERE room = (SELECT id FROM room WHERE name = 'tea') AND seq <= 345");

@@ -15,7 +15,7 @@ fn filled() -> Folder {
     }
     let mut private = said_by("alice", 1, "psst");
     private.to = Some(private.from.clone());
-    store.add_private(&private, [&stream(1), &stream(2)]);
+    store.add_together(&private, &[stream(1), stream(2)]);
     drop(store);
     folder.tamper("DELETE FROM message WHERE room = (SELECT id FROM room WHERE name = 'tea') AND seq <= 100");
     folder

@@ -157,11 +157,11 @@ impl Store {
         self.stored(waiting);
     }
 
-    /// Has a line stored in two rooms at once, as a private message is.
-    pub(crate) fn add_private(&mut self, draft: &Draft, rooms: [&str; 2]) {
+    /// Has a line stored in several rooms at once, as a private message is in two.
+    pub(crate) fn add_together(&mut self, draft: &Draft, rooms: &[String]) {
         let ticket = self.ticket();
-        let rows = rooms.map(|room| Row { room: self.key(room), draft: draft.clone() });
-        self.sqlite.submit(Request::Append { ticket, rows: rows.into_iter().collect() });
+        let rows = rooms.iter().map(|room| Row { room: self.key(room), draft: draft.clone() }).collect();
+        self.sqlite.submit(Request::Append { ticket, rows });
         self.stored(1);
     }
 

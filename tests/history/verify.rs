@@ -35,7 +35,7 @@ fn a_store_that_is_whole_is_called_so() {
     store.count("logs", 1..=1);
     let mut private = said_by("bob", 2, "psst");
     private.to = Some(private.from.clone());
-    store.add_private(&private, [&stream(1), &stream(2)]);
+    store.add_together(&private, &[stream(1), stream(2)]);
     drop(store);
     assert_eq!(history(&folder, &["verify"]).well(), summary("whole (2 rooms, 2 streams, 3003 messages)"));
 }
