@@ -10,10 +10,10 @@ use crate::history::{Format, Task, Words};
 /// What `chinwag history --help` ends with.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  chinwag history verify                                     is everything as it was written?
-  chinwag history export >backup.jsonl                       all that was said, private messages too
+  chinwag history verify                                is everything as it was written?
+  chinwag history export >backup.jsonl                  all that was said, private messages too
   chinwag history export --room tea --format text | less
-  chinwag history import backup.jsonl --store new.db         into a new store, or one without those rooms
+  chinwag history import backup.jsonl --store new.db    into a new store, or one without its rooms
   chinwag history stats --store /var/lib/chinwag/chinwag.db
 
 All but import may be used while a server runs, and leave the store as it is; import is refused then. The exit code is 0 if all \

@@ -399,29 +399,27 @@ fn is_closed_folder(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::support::{Driver, Folder};
+    use super::super::support::{Clock, Driver, Folder};
     use super::*;
+    use crate::store::SqliteOptions;
 
     /// In a folder that may only be read nothing can be locked; somebody else may write there.
     #[test]
     fn a_change_of_a_file_that_should_not_change_is_noticed() {
         let folder = Folder::new();
-        let mut driver = Driver::at(&folder);
-        driver.load(1, "a");
-        driver.append(1, "hi");
-        drop(driver);
+        let serve = || Driver::open(&SqliteOptions::at(folder.store()), &Clock::new()).expect("it opens");
+        drop(serve());
         let open = || {
             let archive = Archive::open(&folder.store()).expect("it opens");
             Archive { fixed: Some(Look::at(&folder.store()).expect("it is there")), ..archive }
         };
         open().end().expect("nothing has changed");
         let archive = open();
-        let mut driver = Driver::at(&folder);
+        let server = serve();
         assert!(archive.end().is_err(), "a server has begun");
+        drop(server);
         let archive = open();
-        driver.load(1, "a");
-        driver.append(1, "again");
-        drop(driver);
+        drop(serve());
         assert!(archive.end().is_err(), "a server has been there");
     }
 }
