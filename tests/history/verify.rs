@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::store::{Folder, Store, counted, history, said_by, stream};
+use crate::store::{Folder, Store, counted, history, parsed, said_by, stream};
 
 /// Changes the last byte of each of these texts in the store's file.
 fn flip(folder: &Folder, texts: &[&str]) {
@@ -117,6 +117,43 @@ fn a_page_that_cannot_be_read_is_found_and_what_is_around_it_is_looked_at() {
     assert_eq!((export.code, export.output.lines().count()), (Some(1), kept), "{}", export.errors);
     assert!(export.output.contains("line 000001") && export.output.contains("line 003000"));
     assert!(export.errors.contains("chinwag: room tea, seq 2"), "{}", export.errors);
+}
+
+/// Wherever the damage is: what is exported was said, and what is called whole is.
+#[test]
+fn no_damage_anywhere_makes_a_wrong_line() {
+    const LINES: u64 = 300;
+    let folder = counted(LINES);
+    let bytes = fs::read(folder.store()).expect("it is there");
+    let (mut whole, mut damaged, mut refused) = (0, 0, 0);
+    for step in 0..60 {
+        let mut changed = bytes.clone();
+        let place = bytes.len() * step / 60 + step % 40;
+        let end = (place + 12).min(bytes.len());
+        changed[place..end].iter_mut().for_each(|byte| *byte ^= 0x55);
+        fs::write(folder.store(), &changed).expect("it is damaged");
+        let (verified, exported) = (history(&folder, &["verify"]), history(&folder, &["export"]));
+        for line in parsed(&exported.output) {
+            let seq = line["seq"].as_u64().expect("a number");
+            assert_eq!(
+                (line["message"].as_str(), &line["room"]),
+                (Some(&*format!("line {seq:06}")), &"tea".into()),
+                "{place}"
+            );
+        }
+        let count = exported.output.lines().count() as u64;
+        match (verified.code, verified.output.is_empty()) {
+            (Some(0), _) => {
+                assert_eq!((count, exported.code), (LINES, Some(0)), "{place}: {exported:?}");
+                whole += 1;
+            }
+            (Some(1), false) => damaged += 1,
+            (Some(1), true) => refused += 1,
+            _ => panic!("{place}: {verified:?}"),
+        }
+        assert!(fs::read(folder.store()).is_ok_and(|now| now == changed), "{place}: it was changed");
+    }
+    assert!(whole > 0 && damaged > 10 && refused > 0, "else this proves little: {whole}, {damaged}, {refused}");
 }
 
 /// Whatever of what SQLite itself keeps is wrong: here an index has lost an entry, which no line shows.

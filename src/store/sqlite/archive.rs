@@ -17,9 +17,9 @@ use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Rows};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Rows, ffi};
 
-use super::open::{OpenError, beside, check_header, is_filled, prepare, refusal};
+use super::open::{OpenError, beside, check_header, is_filled, is_room_missing, prepare, refusal};
 use super::reader;
 use super::row::{self, Names};
 use super::schema::{self, Epochs};
@@ -126,12 +126,15 @@ impl Archive {
         let (connection, is_fixed) = match connect(path, has_log) {
             Ok(Some(connection)) => (connection, false),
             Ok(None) => (connect_fixed(path).map_err(|error| refusal(path, error))?, true),
-            Err(error) if !is_closed_folder(&error) => return Err(refusal(path, error)),
-            Err(_) if has_log => {
+            Err(error) if has_log && is_closed_folder(&error) => {
                 let why = "its log cannot be read in a folder that may not be written to: copy both to another one";
                 return Err(system(io::Error::other(why)));
             }
-            Err(_) => (connect_fixed(path).map_err(|error| refusal(path, error))?, true),
+            // A full disk has no room for an index, either.
+            Err(error) if !has_log && (is_closed_folder(&error) || is_room_missing(&error)) => {
+                (connect_fixed(path).map_err(|error| refusal(path, error))?, true)
+            }
+            Err(error) => return Err(refusal(path, error)),
         };
         let marks = || -> rusqlite::Result<([u8; 32], u64)> {
             let key = schema::mark(&connection, "key")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
@@ -163,7 +166,9 @@ impl Archive {
                 let name = row.get_ref(1)?.as_bytes().map(String::from_utf8_lossy)?;
                 Ok(Entry { id: row.get(0)?, name: RoomName::kept(&name).ok_or_else(|| name.into_owned()) })
             })?;
-            entries.collect()
+            let entries = entries.collect::<rusqlite::Result<Vec<Entry>>>()?;
+            let ids = std::iter::once(after).chain(entries.iter().map(|entry| entry.id));
+            if ids.is_sorted_by(|one, next| one < next) { Ok(entries) } else { Err(out_of_order()) }
         };
         self.read(list())
     }
@@ -239,17 +244,27 @@ impl Archive {
             .prepare_cached(sql)?
             .query_row((&**name, &*extent.written), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
         let Some((id, top)) = room.optional()? else { return Ok(None) };
-        let oldest = reader::end(&transaction, id, "ASC")?.unwrap_or_else(|| top.cast_unsigned() + 1);
+        let oldest = reader::end(&transaction, id, "ASC")?.unwrap_or_else(|| top.max(0).cast_unsigned() + 1);
         let sql =
             format!("SELECT {} FROM message WHERE room = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq", row::COLUMNS);
         let mut statement = transaction.prepare_cached(&sql)?;
         let mut rows = statement.query((id, from.cast_signed(), through.cast_signed()))?;
         let (mut page, mut names) = (Page { lines: Vec::new(), bytes: 0, oldest }, Names::default());
+        let mut next = from;
         while page.lines.len() < LINES_MAX
             && page.bytes < PAGE_BYTES_MAX
             && let Some(row) = page.next(&mut rows)?
         {
             let line = row::read(row, name, &mut names)?;
+            let seq = line.as_ref().map_or_else(|&seq| seq, |line| line.seq);
+            if !(next..=through).contains(&seq) {
+                // Whoever goes on from it would not come to an end.
+                if page.lines.is_empty() {
+                    return Err(out_of_order());
+                }
+                break;
+            }
+            next = seq + 1;
             page.bytes += line.as_ref().map_or(0, |line| row::cost(&line.draft));
             page.lines.push(line);
         }
@@ -260,16 +275,18 @@ impl Archive {
     ///
     /// Damage is of pages, and each holds some lines in a row.
     pub fn readable_behind(&self, name: &RoomName, extent: &Extent, seq: u64, end: u64) -> Option<u64> {
-        let is_readable = |seq| self.page(name, extent, seq, seq).is_ok();
-        let (mut bad, mut good, mut step) = (seq, seq, 1);
-        while !is_readable(good) {
-            if good >= end {
+        let is_readable = |seq| self.page(name, extent, seq, end).is_ok();
+        let (mut bad, mut step) = (seq, 1);
+        let mut good = loop {
+            if bad >= end {
                 return None;
             }
-            bad = good;
-            good = end.min(good + step);
-            step *= 2;
-        }
+            let next = end.min(bad.saturating_add(step));
+            if is_readable(next) {
+                break next;
+            }
+            (bad, step) = (next, 2 * step);
+        };
         while good - bad > 1 {
             let between = bad + (good - bad) / 2;
             *if is_readable(between) { &mut good } else { &mut bad } = between;
@@ -305,7 +322,8 @@ impl Archive {
                    WHERE room > ?1 ORDER BY room LIMIT 1";
         let look = || {
             let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_row([after], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            let found = statement.query_row([after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            if found.is_none_or(|(id, _)| id > after) { Ok(found) } else { Err(out_of_order()) }
         };
         self.read(look())
     }
@@ -390,6 +408,11 @@ fn look(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .prepare(&format!("SELECT {}, room.name FROM message, room", row::COLUMNS.replace("id,", "message.id,")))
         .map(drop)
+}
+
+/// SQLite follows what it finds, and does not see that the keys of a damaged page do not ascend.
+fn out_of_order() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some("rows are out of order".to_owned()))
 }
 
 /// Whether what a connection needs beside the file could not be made there.

@@ -371,7 +371,7 @@ fn begin(connection: &Connection, lock: &Lock) -> rusqlite::Result<Marks> {
 }
 
 /// Whether it may be that the disk is full. Not every way in which a system says so is known to SQLite.
-fn is_room_missing(error: &rusqlite::Error) -> bool {
+pub(super) fn is_room_missing(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
     matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure | CannotOpen))
 }

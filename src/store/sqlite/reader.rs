@@ -251,7 +251,7 @@ pub(super) fn find(
                 epoch: row.get(1)?,
                 former: former.map(|epoch| (epoch, former_top)),
                 written: None,
-                newest: row.get::<_, i64>(5)?.cast_unsigned(),
+                newest: row.get::<_, i64>(5)?.max(0).cast_unsigned(),
                 oldest: 0,
                 seen_s: row.get::<_, i64>(6)?.cast_unsigned(),
             };
