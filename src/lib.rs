@@ -39,6 +39,7 @@
 //! * [`http`]: what a request that comes in is answered: the upgrade, or an HTTP error.
 //! * [`engine`]: the loop. The one folder that knows mio, sockets and the clock.
 //! * [`client`]: the terminal client, which is no part of the server: it shares the spelling only.
+//! * [`history`]: what is kept, looked after from the command line.
 //! * [`logging`]: lines to standard error, without ever stopping the loop.
 pub mod chat;
 pub mod store;
@@ -46,6 +47,7 @@ pub mod store;
 pub mod client;
 pub mod config;
 pub mod engine;
+pub mod history;
 pub mod http;
 pub mod logging;
 pub mod wire;

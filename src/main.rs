@@ -6,6 +6,9 @@
 //!
 //! Of the client: 0 when all that was said is acknowledged, or nobody reads its output any more; 1 with the reason
 //! otherwise; 2 likewise.
+//!
+//! Of `history`: 0 when all is well, or nobody reads its output any more; 1 when something is damaged, or with the reason why it cannot be
+//! done; 2 likewise.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -15,6 +18,7 @@ use chinwag::client::screen::Screen;
 use chinwag::client::{self, Mode, Options};
 use chinwag::config::{Command, Config};
 use chinwag::engine::{Outcome, Server};
+use chinwag::history::{self, Task};
 use chinwag::logging;
 
 /// What a rush took goes back to the system within seconds after it: the C library's allocator keeps more than half of it (see
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
     match Command::from_args(std::env::args_os()) {
         Ok(Command::Serve(config)) => serve(config),
         Ok(Command::Connect(options)) => connect(options),
+        Ok(Command::History(task)) => history(&task),
         Ok(Command::Print(text)) => {
             // Nobody may be there to read, as in `chinwag man | head`.
             let _ = io::stdout().write_all(&text);
@@ -59,6 +64,16 @@ fn connect(mut options: Options) -> ExitCode {
         }
     };
     client::run(&options, show, move |intents| keyboard.run(|intent| intents.send(intent)))
+}
+
+/// Looks after what is kept.
+fn history(task: &Task) -> ExitCode {
+    match task.run(&mut io::stdout().lock()) {
+        Ok(history::Outcome::Whole) => ExitCode::SUCCESS,
+        Ok(history::Outcome::Damaged) => ExitCode::FAILURE,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+    }
 }
 
 /// Runs the server.

@@ -30,7 +30,7 @@ const BEARERS_MAX: usize = 1_000;
 
 /// Makes lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// How they are painted.
     pub(super) paint: Paint,
     /// The person's language.
@@ -52,6 +52,17 @@ impl Lines {
     pub(super) fn new(paint: Paint, lang: Lang, dated: bool, now: &Zoned) -> Self {
         let (zone, day) = (now.time_zone().clone(), now.date());
         Self { paint, lang, dated, several: false, zone, day, bearers: HashMap::new() }
+    }
+
+    /// Lines of a file that tells what was said, at whatever time, in one room or in several.
+    pub(crate) fn of_history(several: bool) -> Self {
+        let now = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::system());
+        Self { several, ..Self::new(Paint::Bare, Lang::English, true, &now) }
+    }
+
+    /// A line that was said at the time that it says.
+    pub(crate) fn past(&mut self, said: &Said) -> String {
+        self.said(said, &Timestamp::UNIX_EPOCH.to_zoned(self.zone.clone()))
     }
 
     /// A line that somebody said.

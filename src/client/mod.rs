@@ -14,7 +14,8 @@
 //! - [`screen`] shows, [`keyboard`] reads; `lines`, `words`, `paint` and `clean` make text of what is shown, `editor`,
 //!   `typed` and `complete` make sense of what is typed, and `desk` is what the two threads share at a terminal.
 //!
-//! Called by `main`, which brings the screen and the keyboard along.
+//! Called by `main`, which brings the screen and the keyboard along. What is said looks the same in an export: `history` makes its lines
+//! by `lines`, too.
 
 mod clean;
 mod clock;
@@ -45,6 +46,7 @@ use crate::wire::encode::Lang;
 use conversation::{Conversation, Settings};
 use identity::{Identity, Unkept};
 use keys::Intents;
+pub(crate) use lines::Lines;
 use talk::{OwnWord, Shown};
 use turns::Turns;
 use url::Address;

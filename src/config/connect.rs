@@ -106,16 +106,29 @@ pub(super) fn completions(shell: Shell, command: &mut clap::Command) -> Vec<u8> 
 pub(super) enum Page {
     Serve,
     Connect,
+    History,
+    HistoryVerify,
+    HistoryExport,
+    HistoryImport,
+    HistoryStats,
 }
 
 /// A page of the manual, as roff: the program's, or that of one of its commands.
 pub(super) fn manual(page: Option<Page>, mut command: clap::Command) -> Vec<u8> {
     command.build();
-    let name = page.map(|page| match page {
-        Page::Serve => "serve",
-        Page::Connect => "connect",
-    });
-    let command = name.and_then(|name| command.find_subcommand(name)).cloned().unwrap_or(command);
+    let path: &[&str] = match page {
+        None => &[],
+        Some(Page::Serve) => &["serve"],
+        Some(Page::Connect) => &["connect"],
+        Some(Page::History) => &["history"],
+        Some(Page::HistoryVerify) => &["history", "verify"],
+        Some(Page::HistoryExport) => &["history", "export"],
+        Some(Page::HistoryImport) => &["history", "import"],
+        Some(Page::HistoryStats) => &["history", "stats"],
+    };
+    for name in path {
+        command = command.find_subcommand(name).cloned().expect("each page is that of a command");
+    }
     let mut out = Vec::new();
     clap_mangen::Man::new(command).render(&mut out).expect("a vector takes all that is written to it");
     out

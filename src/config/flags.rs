@@ -1,5 +1,5 @@
 //! The command line: `chinwag [FLAGS]` and `chinwag serve [FLAGS]`, which are the same, and `chinwag connect` with flags of its
-//! own ([`connect`]). Flags stand after the command; before it they are refused, so that none is ever silently ignored.
+//! own ([`connect`]), and `chinwag history` with commands of its own ([`history`]). Flags stand after the command; before it they are refused, so that none is ever silently ignored.
 //!
 //! The limits of each value are checked here, and its error names the flag; the rules between values are
 //! [`Config::check`]'s.
@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use log::LevelFilter;
 
 use super::connect::{self, ConnectFlags, Page, Shell};
+use super::history::{self, HistoryFlags};
 use super::storage::StorageFlags;
 use super::{Command, Config, Deadlines, Limits, Listen, Rate, listen};
 use crate::chat::ids::Millis;
@@ -59,6 +60,9 @@ enum Word {
     /// Chat from a terminal, or pipe lines into a room and out of it
     #[command(after_help = connect::EXAMPLES)]
     Connect(ConnectFlags),
+    /// Look after what is kept: check it, copy it out, put it in, count it
+    #[command(after_help = history::EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+    History(HistoryFlags),
     /// Print what makes a shell complete the flags: bash, zsh or fish
     #[command(after_help = "For example in ~/.bashrc: source <(chinwag completions bash)")]
     Completions {
@@ -257,6 +261,7 @@ where
     let CommandLine { command: word, flags } = CommandLine::from_arg_matches(&matches)?;
     let flags = match word {
         Some(Word::Connect(flags)) => return Ok(Command::Connect(flags.into_options())),
+        Some(Word::History(flags)) => return Ok(Command::History(flags.into_task())),
         Some(Word::Completions { shell }) => return Ok(Command::Print(connect::completions(shell, &mut command))),
         Some(Word::Man { page }) => return Ok(Command::Print(connect::manual(page, command))),
         Some(Word::Serve(flags)) => *flags,

@@ -5,6 +5,7 @@
 
 mod connect;
 mod flags;
+mod history;
 mod listen;
 mod storage;
 
@@ -17,6 +18,7 @@ use log::LevelFilter;
 
 use crate::chat::ids::Millis;
 use crate::client;
+use crate::history::Task;
 use crate::store::{Retention, SyncPolicy};
 use crate::wire::encode::Lang;
 
@@ -36,6 +38,8 @@ pub enum Command {
     Serve(Config),
     /// Run the terminal client.
     Connect(client::Options),
+    /// Look after what is kept.
+    History(Task),
     /// Print this, and that is all: what a shell or `man` reads.
     Print(Vec<u8>),
 }

@@ -31,7 +31,9 @@ mod ring;
 mod sqlite;
 
 pub use memory::{Memory, MemoryLimits};
+pub use sqlite::{Archive, Entry, Extent, Page, ReadError};
 pub use sqlite::{Failure, OpenError, Opened, Retention, Sqlite, SqliteOptions, SyncPolicy};
+pub use sqlite::{Given, Refused, Restore, Restored};
 
 use crate::chat::{Completion, Request};
 

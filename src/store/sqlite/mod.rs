@@ -6,6 +6,7 @@
 //!
 //! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), this front, `writer`, `commit`
 //! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `reader`, `row`.
+//! Then what `chinwag history` uses, without this front: `archive` (reading, beside a server or not) and `restore` (putting lines in).
 //!
 //! # Continuity
 //!
@@ -15,11 +16,13 @@
 //! on, and its former one is good up to the newest line that is there ([`Completion::Loaded`]). So readers whose places are still
 //! true go on, and the others are told.
 
+mod archive;
 mod ballast;
 mod commit;
 mod held;
 mod open;
 mod reader;
+mod restore;
 mod row;
 mod schema;
 #[cfg(test)]
@@ -42,10 +45,12 @@ use super::ring::{Ring, Sizes};
 use crate::chat::slack::{self, Slots};
 use crate::chat::{Completion, ErrorCode, Millis, Part, Request, RoomKey, RoomName, Row, Ticket};
 
+pub use archive::{Archive, Entry, Extent, Page, ReadError};
 use commit::{Append, Lines};
 use held::{Held, Written};
 pub use open::{OpenError, Opened, SqliteOptions, SyncPolicy};
 use reader::{Found, Job, Read};
+pub use restore::{Given, Refused, Restore, Restored};
 pub use upkeep::Retention;
 use writer::Op;
 

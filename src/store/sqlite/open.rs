@@ -215,14 +215,14 @@ where
 }
 
 /// A file beside the store's: its name and something more.
-fn beside(path: &Path, more: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(more);
     name.into()
 }
 
 /// Whether there is a file of ours; `false` if there is none yet.
-fn check_header(path: &Path) -> Result<bool, OpenError> {
+pub(super) fn check_header(path: &Path) -> Result<bool, OpenError> {
     let system = |error| OpenError::System(path.to_owned(), error);
     let log = beside(path, "-wal");
     let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -249,12 +249,12 @@ fn check_header(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
-fn is_filled(path: &Path) -> bool {
+pub(super) fn is_filled(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Makes a file with everything in it under another name, and then gives it its own: a crash leaves none that is half made.
-fn create(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     let system = |error| OpenError::System(path.to_owned(), error);
     let new = beside(path, "-new");
     for left in [&new, &beside(&new, "-journal")] {
@@ -287,12 +287,17 @@ fn create(path: &Path) -> Result<(), OpenError> {
         connection.execute_batch("COMMIT")
     };
     fill().map_err(|error| refusal(path, error))?;
-    fs::rename(&new, path).map_err(system)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(system)
+    put_in_place(&new, path).map_err(system)
 }
 
-fn connect(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
+/// Gives a file that is whole and synced its own name, for good.
+pub(super) fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+pub(super) fn connect(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
     let has_log = is_filled(&beside(path, "-wal"));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -322,7 +327,7 @@ fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
     connection.set_prepared_statement_cache_capacity(32);
     // 16 MiB of pages: the upper levels of a tree of a few gigabytes, and the ends of the rooms that are alive.
@@ -370,12 +375,12 @@ fn begin(connection: &Connection, lock: &Lock) -> rusqlite::Result<Marks> {
 }
 
 /// Whether it may be that the disk is full. Not every way in which a system says so is known to SQLite.
-fn is_room_missing(error: &rusqlite::Error) -> bool {
+pub(super) fn is_room_missing(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
     matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure | CannotOpen))
 }
 
-fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     let path = path.to_owned();
     match &error {
@@ -392,14 +397,15 @@ fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
 
 /// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened: so an
 /// older copy that is put back is told from the one that was there.
-struct Lock {
+#[derive(Debug)]
+pub(super) struct Lock {
     file: File,
     /// The store's id, how often it was opened, and whether it was closed in order, as they were last noted.
     noted: Option<(String, u64, bool)>,
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let system = |error| OpenError::System(path.to_owned(), error);
         let mut file = OpenOptions::new()
             .read(true)

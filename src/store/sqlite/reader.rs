@@ -133,37 +133,10 @@ impl<W: Fn()> Reader<W> {
 
     fn find(&self, name: &RoomName) -> rusqlite::Result<Found> {
         let transaction = self.connection.unchecked_transaction()?;
-        let sql = "SELECT id, epoch, generation, former, former_top, top, ifnull(seen, 0) FROM room WHERE name = ?1";
-        let found = transaction
-            .prepare_cached(sql)?
-            .query_row([&**name], |row| {
-                let former: Option<Arc<str>> = row.get(3)?;
-                let former_top = row.get::<_, Option<i64>>(4)?.unwrap_or(0).cast_unsigned();
-                let found = Found {
-                    id: Some(row.get(0)?),
-                    epoch: row.get(1)?,
-                    former: former.map(|epoch| (epoch, former_top)),
-                    written: None,
-                    newest: row.get::<_, i64>(5)?.cast_unsigned(),
-                    oldest: 0,
-                    seen_s: row.get::<_, i64>(6)?.cast_unsigned(),
-                };
-                Ok((found, row.get::<_, i64>(2)?.cast_unsigned()))
-            })
-            .optional()?;
-        let Some((mut found, generation)) = found else {
-            return self.not_found(name);
-        };
-        let id = found.id.expect("it was just read");
-        found.newest = found.newest.max(end(&transaction, id, "DESC")?.unwrap_or(0));
-        found.oldest = end(&transaction, id, "ASC")?.unwrap_or(found.newest + 1);
-        if generation < self.generation {
-            let epoch = self.epochs.next(&found.epoch, self.generation);
-            let written = std::mem::replace(&mut found.epoch, epoch);
-            found.former = Some((Arc::clone(&written), found.newest));
-            found.written = Some(written);
+        match find(&transaction, &self.epochs, self.generation, name)? {
+            Some(found) => Ok(found),
+            None => self.not_found(name),
         }
-        Ok(found)
     }
 
     /// A room that is not in the file.
@@ -260,8 +233,46 @@ pub(super) struct Read {
     pub(super) oldest: Option<u64>,
 }
 
+/// A room as it is in the file, with the epoch that is good in this generation; `None` if it is not there. Within a transaction.
+pub(super) fn find(
+    connection: &Connection,
+    epochs: &Epochs,
+    generation: u64,
+    name: &RoomName,
+) -> rusqlite::Result<Option<Found>> {
+    let sql = "SELECT id, epoch, generation, former, former_top, top, ifnull(seen, 0) FROM room WHERE name = ?1";
+    let found = connection
+        .prepare_cached(sql)?
+        .query_row([&**name], |row| {
+            let former: Option<Arc<str>> = row.get(3)?;
+            let former_top = row.get::<_, Option<i64>>(4)?.unwrap_or(0).cast_unsigned();
+            let found = Found {
+                id: Some(row.get(0)?),
+                epoch: row.get(1)?,
+                former: former.map(|epoch| (epoch, former_top)),
+                written: None,
+                newest: row.get::<_, i64>(5)?.max(0).cast_unsigned(),
+                oldest: 0,
+                seen_s: row.get::<_, i64>(6)?.cast_unsigned(),
+            };
+            Ok((found, row.get::<_, i64>(2)?.cast_unsigned()))
+        })
+        .optional()?;
+    let Some((mut found, made_in)) = found else { return Ok(None) };
+    let id = found.id.expect("it was just read");
+    found.newest = found.newest.max(end(connection, id, "DESC")?.unwrap_or(0));
+    found.oldest = end(connection, id, "ASC")?.unwrap_or(found.newest + 1);
+    if made_in < generation {
+        let epoch = epochs.next(&found.epoch, generation);
+        let written = std::mem::replace(&mut found.epoch, epoch);
+        found.former = Some((Arc::clone(&written), found.newest));
+        found.written = Some(written);
+    }
+    Ok(Some(found))
+}
+
 /// The first or last `seq` that is kept of a room.
-fn end(connection: &Connection, room: i64, order: &str) -> rusqlite::Result<Option<u64>> {
+pub(super) fn end(connection: &Connection, room: i64, order: &str) -> rusqlite::Result<Option<u64>> {
     let sql = format!("SELECT seq FROM message WHERE room = ?1 ORDER BY seq {order} LIMIT 1");
     let seq = connection.prepare_cached(&sql)?.query_row([room], |row| row.get::<_, i64>(0)).optional()?;
     Ok(seq.map(i64::cast_unsigned))

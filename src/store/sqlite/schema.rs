@@ -77,9 +77,12 @@ pub(super) fn set_mark(connection: &Connection, name: &str, value: impl ToSql) -
     connection.prepare_cached(sql)?.execute((name, value)).map(drop)
 }
 
+/// 80 bits are 16 letters.
+const EPOCH_BYTES: usize = 10;
+
 /// Makes epochs. They follow from what is in the file, so that nothing need be written for a room in which nobody has said
 /// anything yet, and it keeps its epoch over a restart all the same.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Epochs {
     mac: Hmac<Sha256>,
 }
@@ -100,9 +103,14 @@ impl Epochs {
         self.make("next", epoch, 0, generation)
     }
 
+    /// Of a room whose lines come from elsewhere: one that never was.
+    pub(super) fn random() -> Result<Arc<str>, getrandom::Error> {
+        let mut bits = [0; EPOCH_BYTES];
+        getrandom::fill(&mut bits)?;
+        Ok(BASE32_NOPAD.encode(&bits).to_ascii_lowercase().into())
+    }
+
     fn make(&self, kind: &str, text: &str, lives: u64, generation: u64) -> Arc<str> {
-        /// 80 bits are 16 letters.
-        const BYTES: usize = 10;
         let mut mac = self.mac.clone();
         // Longer than what sessions are sealed by, so that neither can be taken for the other.
         mac.update(b"chinwag, the epoch of a room: ");
@@ -113,6 +121,6 @@ impl Epochs {
         mac.update(&[0xff]);
         mac.update(&lives.to_be_bytes());
         mac.update(&generation.to_be_bytes());
-        BASE32_NOPAD.encode(&mac.finalize().into_bytes()[..BYTES]).to_ascii_lowercase().into()
+        BASE32_NOPAD.encode(&mac.finalize().into_bytes()[..EPOCH_BYTES]).to_ascii_lowercase().into()
     }
 }
