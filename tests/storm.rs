@@ -24,8 +24,6 @@ const HALF_OPEN_EVERY: usize = 10;
 const KNOCKING_MAX: usize = 500;
 /// Lines that are said while nobody is there; more are said while they come back.
 const MISSED: u64 = 20;
-/// How many the server has seen before: enough that what they do is told in sums.
-const FEW: usize = 300;
 /// Timer entries that nobody waits for fall due within the silence limit.
 const TIMES: [&str; 6] = ["--grace-ms", "120000", "--ping-ms", "10000", "--silence-ms", "20000"];
 /// In so long it must have done so.
@@ -438,8 +436,6 @@ fn ten_thousand_are_cut_and_come_back() {
     let server = Server::start(&flags);
     let mut speaker = server.join("speaker", "tea", 1);
     say(&mut speaker, "hello");
-    // A few come first, so that the program's pages are there that a crowd makes it use.
-    storm(&server, &mut Crowd::new(server.address, FEW), &mut speaker, 0);
     let before = settled_bytes(&server);
     let mut crowd = Crowd::new(server.address, count);
     let here = [1, 2].map(|round| storm(&server, &mut crowd, &mut speaker, round));

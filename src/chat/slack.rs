@@ -89,7 +89,8 @@ impl<T> Slots<T> {
             // To give something back walks over all slots, and must not happen at each removal. To find that the last slot has a
             // tenant costs nothing: that one will go, too.
             let shrunk = self.slab.capacity() < capacity;
-            self.patience = if shrunk { self.slab.capacity() / 8 } else { self.slab.len() / 2 };
+            let half = self.slab.len() / 2;
+            self.patience = if shrunk { half.min(self.slab.capacity() / 8) } else { half };
         }
         item
     }
@@ -129,6 +130,19 @@ mod tests {
         });
         assert!(slots.capacity() <= ITEMS_KEPT, "{}", slots.capacity());
         assert_eq!((slots[0], slots.len()), (0, 1));
+    }
+
+    #[test]
+    fn slots_are_given_back_in_whatever_order_all_go() {
+        for seed in 0..20 {
+            let mut slots = Slots::default();
+            let mut keys: Vec<usize> = (0..10_000).map(|number| slots.insert(number)).collect();
+            fastrand::Rng::with_seed(seed).shuffle(&mut keys);
+            for key in keys {
+                slots.remove(key);
+            }
+            assert!(slots.capacity() <= ITEMS_KEPT, "seed {seed}: {}", slots.capacity());
+        }
     }
 
     #[test]
