@@ -143,3 +143,47 @@ fn who_is_gone_is_not_waited_for() {
     let next = scene.say(0);
     assert_eq!(scene.hear(0, &next), Ok(Heard::Line { time: 7, talker: 0, complete: true }));
 }
+
+fn acknowledgement(message: &str, seq: u64) -> String {
+    let id: String = message.chars().skip_while(|&c| c != '~').skip(1).take(MARK_BYTES - 1).collect();
+    format!(r#"{{"type":"ack","id":"{id}","room":"tea","seq":{seq},"timestamp":"t"}}"#)
+}
+
+/// The first talker, the reader 0, waits for acknowledgements and has said three lines. Both readers have them.
+fn scene_with_acknowledgements() -> (Scene, [String; 3]) {
+    let mut scene = Scene::new();
+    scene.oracle.expect_acknowledgements(0, 0);
+    let frames = scene.say_all(&[0, 0, 0]);
+    for reader in 0..2 {
+        assert_eq!(scene.hear_all(reader, &frames), Ok(()));
+    }
+    let acknowledgements = [1, 2, 3].map(|seq| acknowledgement(&frames[seq as usize - 1], seq));
+    (scene, acknowledgements)
+}
+
+#[test]
+fn every_line_is_to_be_acknowledged_once_and_in_order() {
+    let (mut scene, acks) = scene_with_acknowledgements();
+    let mut hear = |ack: &String| scene.oracle.hear_acknowledgement(0, ack.as_bytes());
+    assert_eq!(hear(&acks[0]), Ok(7));
+    assert!(matches!(hear(&acks[0]), Err(Violation::Repeated(_))));
+    assert!(matches!(hear(&acks[2]), Err(Violation::Skipped(_))));
+    assert_eq!(hear(&acks[1]), Ok(7));
+    assert!(matches!(scene.oracle.finish(), Err(Violation::Missing(_))), "one is missing");
+    assert_eq!(scene.oracle.hear_acknowledgement(0, acks[2].as_bytes()), Ok(7));
+    assert_eq!(scene.oracle.finish(), Ok(()));
+}
+
+#[test]
+fn an_acknowledgement_is_for_who_said_the_line_and_names_its_place_and_comes_after_it() {
+    let (mut scene, acks) = scene_with_acknowledgements();
+    assert!(matches!(scene.oracle.hear_acknowledgement(1, acks[0].as_bytes()), Err(Violation::Wrong(_))));
+    let elsewhere = acks[0].replace("\"seq\":1", "\"seq\":2");
+    assert!(matches!(scene.oracle.hear_acknowledgement(0, elsewhere.as_bytes()), Err(Violation::Wrong(_))));
+
+    let mut scene = Scene::new();
+    scene.oracle.expect_acknowledgements(0, 0);
+    let frame = scene.say(0);
+    let early = scene.oracle.hear_acknowledgement(0, acknowledgement(&frame, 1).as_bytes());
+    assert!(matches!(early, Err(Violation::Wrong(_))), "{early:?}");
+}

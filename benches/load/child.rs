@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::failure::Failure;
@@ -87,6 +87,27 @@ impl Child {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Asks it to end, and waits until it has; whether it did so in order.
+    pub(crate) fn stop(&mut self) -> io::Result<bool> {
+        if let Some(id) = Pid::from_raw(self.id().cast_signed()) {
+            kill_process(id, Signal::TERM)?;
+        }
+        self.wait()
+    }
+
+    /// Waits until it has ended; whether it did so in order.
+    pub(crate) fn wait(&mut self) -> io::Result<bool> {
+        self.0.wait().map(|status| status.success())
+    }
+
+    /// Its standard input, which must have been piped and not been taken before.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub(crate) fn input(&mut self) -> process::ChildStdin {
+        self.0.stdin.take().expect("it was piped")
     }
 
     /// Whether it still runs.

@@ -6,10 +6,15 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::child;
@@ -30,6 +35,12 @@ const NARROW_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
+
+/// What is due sooner is waited for by the alarm.
+const EXACT: Duration = Duration::from_millis(10);
+
+/// Of the alarm; no client has this number.
+const ALARM: Token = Token(usize::MAX);
 
 /// A Close with code 1000, as a client sends it.
 const GOODBYE: [u8; 2] = 1000_u16.to_be_bytes();
@@ -97,13 +108,19 @@ pub(crate) struct Crowd {
     /// It asks for events without ever sleeping. Otherwise who sends to a harness that sleeps pays for waking it: the slower a
     /// subject is, the more often the harness dozes, and the dearer each `send`. A server's clients are on other machines.
     awake: bool,
+    /// Wakes one who sleeps more exactly than the kernel's milliseconds.
+    alarm: OwnedFd,
 }
 
 impl Crowd {
     /// Nobody yet, for a server at `address`.
     pub(crate) fn new(address: SocketAddr) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        poll.registry().register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
         Ok(Self {
-            poll: Poll::new()?,
+            alarm,
+            poll,
             events: Events::with_capacity(EVENTS_MAX),
             clients: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
@@ -275,13 +292,20 @@ impl Crowd {
         timeout: Option<Duration>,
         hear: &mut impl FnMut(&mut Self, usize, Event<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let timeout = if self.awake { Some(Duration::ZERO) } else { timeout };
+        let timeout = match timeout {
+            _ if self.awake => Some(Duration::ZERO),
+            Some(timeout) if timeout < EXACT && !timeout.is_zero() => {
+                self.set_alarm(timeout)?;
+                Some(EXACT)
+            }
+            timeout => timeout,
+        };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
+        for event in events.iter().filter(|event| event.token() != ALARM) {
             let number = event.token().0;
             if event.is_writable() && !self.clients[number].unsent.is_empty() {
                 self.flush(number)?;
@@ -293,6 +317,13 @@ impl Crowd {
             }
         }
         self.events = events;
+        Ok(())
+    }
+
+    fn set_alarm(&self, after: Duration) -> io::Result<()> {
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let it_value = Timespec { tv_sec: 0, tv_nsec: after.subsec_nanos().into() };
+        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: none, it_value })?;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Desk {
     /// The first so many clients are prompt.
     pub(crate) prompt: usize,
     pub(crate) acks: u64,
+    /// What is timed is how long acknowledgements take, and not lines.
+    pub(crate) times_acks: bool,
     pub(crate) welcomes: usize,
     pub(crate) joined: usize,
     /// Notices that say that all are there, to the first client.
@@ -44,7 +46,9 @@ impl Desk {
                     Heard::Line { time, talker, complete } => {
                         if client < self.prompt {
                             self.deliveries += 1;
-                            self.latencies.note(crowd.read_at().saturating_sub(time));
+                            if !self.times_acks {
+                                self.latencies.note(crowd.read_at().saturating_sub(time));
+                            }
                         }
                         if complete {
                             self.completed.push(talker);
@@ -52,10 +56,10 @@ impl Desk {
                         }
                         Ok(())
                     }
-                    Heard::Other => self.hear_other(client, payload),
+                    Heard::Other => self.hear_other(crowd, client, payload),
                 }
             }
-            Event::Message(payload) => self.hear_other(client, payload),
+            Event::Message(payload) => self.hear_other(crowd, client, payload),
             Event::Opened | Event::Ping => Ok(()),
             Event::Over(_) if self.may_end && client >= self.prompt => {
                 self.sent_away += 1;
@@ -69,11 +73,16 @@ impl Desk {
         }
     }
 
-    fn hear_other(&mut self, client: usize, payload: &[u8]) -> Result<(), Failure> {
+    fn hear_other(&mut self, crowd: &Crowd, client: usize, payload: &[u8]) -> Result<(), Failure> {
         let is =
             |kind: &str| payload.strip_prefix(br#"{"type":""#).is_some_and(|rest| rest.starts_with(kind.as_bytes()));
         if is("ack\"") {
+            let judged = self.oracle.hear_acknowledgement(client, payload);
+            let time = judged.map_err(|violation| Failure::Violation(violation.to_string()))?;
             self.acks += 1;
+            if self.times_acks {
+                self.latencies.note(crowd.read_at().saturating_sub(time));
+            }
         } else if is("welcome\"") || is("system\"") {
             self.welcomes += 1;
         } else if is("joined\"") {

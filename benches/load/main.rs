@@ -8,6 +8,7 @@
 //! subject   who is measured         child     processes, pinned, gone when we are
 //! audience  one subject with all its listeners and talkers; desk: what they get
 //! crowd     thousands of clients    oracle    the judge of what they get
+//! folder    where files are made
 //! floor     the least that a relay can do
 //! results   what was measured       report    tables, JSON, a page
 //! ```
@@ -19,6 +20,7 @@ mod crowd;
 mod desk;
 mod failure;
 mod floor;
+mod folder;
 mod frame;
 mod kernel;
 mod latency;

@@ -13,6 +13,7 @@ Examples:
   cargo bench --bench load -- --scene fanout --dialect v1 --ids --rooms 8 --senders 8
   cargo bench --bench load -- --scene fanout --rate 2000        an open loop: so many messages a second
   cargo bench --bench load -- --scene fanout --peers            beside what else there is
+  cargo bench --bench load -- --store sqlite                    with a disk: what is stored, and a start on 10 million messages
   cargo bench --bench load -- --scene fanout --addr 127.0.0.1:8765 --pid 4711
 
 How to read the figures: docs/BENCHMARKS.md.";
@@ -22,7 +23,7 @@ How to read the figures: docs/BENCHMARKS.md.";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "load", after_help = EXAMPLES, max_term_width = 120)]
 pub(crate) struct Options {
-    /// Which scenes to run; may be given several times [default: fanout, rooms, hold and storm]
+    /// Which scenes to run; may be given several times [default: fanout, rooms, hold and storm; with --store sqlite store]
     #[arg(long, value_enum, value_name = "SCENE", conflicts_with_all = ["full", "smoke"])]
     pub(crate) scene: Vec<Scene>,
     /// Every scene, in all the variations that docs/BENCHMARKS.md has a line for
@@ -36,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) talk: Talk,
     #[command(flatten, next_help_heading = "How many")]
     pub(crate) counts: Counts,
+    #[command(flatten, next_help_heading = "What is kept")]
+    pub(crate) history: History,
     #[command(flatten, next_help_heading = "Who is measured")]
     pub(crate) who: Who,
     #[command(flatten, next_help_heading = "Output")]
@@ -63,6 +66,32 @@ pub(crate) enum Scene {
     Slow,
     /// All join one room at once: CPU in all
     Join,
+    /// Stored messages a second, time until acknowledged; with --store sqlite also a start on a large history
+    Store,
+}
+
+/// Where a server keeps what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// In memory.
+    Memory,
+    /// On a disk.
+    Sqlite,
+}
+
+/// What is kept, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct History {
+    /// Where the server keeps the history; with sqlite nothing is pinned, since a server of three threads needs more than a core,
+    /// and the scene is store if none is asked for
+    #[arg(long, value_enum, value_name = "memory|sqlite", default_value = "memory", hide_possible_values = true)]
+    pub(crate) store: Place,
+    /// Messages in the history on which the server is started (store)
+    #[arg(long = "history", value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000_000))]
+    pub(crate) lines: u32,
+    /// Where files are made, and removed at the end; on a disk [default: in cargo's target folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// How the server is talked to.

@@ -8,6 +8,7 @@
 //!
 //! Called by the scenes. `tests/load_oracle.rs` shows that it finds a hole, a repetition and a swap.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -27,6 +28,12 @@ struct Talker {
     seen: u32,
     /// When those were said that nobody has got yet.
     times: VecDeque<u64>,
+    /// Who is to get an acknowledgement of each line; `None`: nobody.
+    owner: Option<usize>,
+    /// Lines that were acknowledged.
+    acknowledged: u32,
+    /// When those were said that somebody has got and that are not acknowledged yet, and their `seq`.
+    told: VecDeque<(u64, Option<u64>)>,
 }
 
 /// A line that somebody has got, and not everybody yet.
@@ -121,8 +128,14 @@ impl Oracle {
 
     /// Somebody who will talk in `stream`; returns its number, from 0.
     pub(crate) fn add_talker(&mut self, stream: usize) -> usize {
-        self.talkers.push(Talker { stream, said: 0, seen: 0, times: VecDeque::new() });
+        let (times, told) = (VecDeque::new(), VecDeque::new());
+        self.talkers.push(Talker { stream, said: 0, seen: 0, times, owner: None, acknowledged: 0, told });
         self.talkers.len() - 1
+    }
+
+    /// Each line of `talker` has to be acknowledged to `reader`: once, in the order in which they were said, after it was told.
+    pub(crate) fn expect_acknowledgements(&mut self, talker: usize, reader: usize) {
+        self.talkers[talker].owner = Some(reader);
     }
 
     /// Somebody who has to get all lines of these streams from now on; returns its number, from 0. A line is complete when
@@ -217,7 +230,7 @@ impl Oracle {
     fn hear_first(&mut self, reader: usize, payload: &[u8]) -> Result<Heard, Violation> {
         let Some((talker, number)) = read_mark(payload) else { return Ok(Heard::Other) };
         let words = || format!("reader {reader} got line {number} of talker {talker}");
-        let Some(&mut Talker { stream: stream_number, said, ref mut seen, ref mut times }) =
+        let Some(&mut Talker { stream: stream_number, said, ref mut seen, ref mut times, owner, ref mut told, .. }) =
             self.talkers.get_mut(talker)
         else {
             return Err(Violation::Wrong(format!("{}, who does not talk", words())));
@@ -262,13 +275,41 @@ impl Oracle {
         places[at].1 += 1;
         *last = at;
         let time = times.pop_front().unwrap_or_default();
+        if owner.is_some() {
+            told.push_back((time, seq));
+        }
         let (left, prompt_left) = (stream.readers - 1, stream.prompt_readers - u32::from(*prompt));
         stream.lines.push_back(Line { payload: payload.into(), time, talker, prompt_left, left });
         stream.forget();
         Ok(Heard::Line { time, talker, complete: *prompt && prompt_left == 0 })
     }
 
-    /// Judges the end: everybody must have got every line that was said.
+    /// Judges an acknowledgement that `reader` got. Returns when its line was said.
+    ///
+    /// # Errors
+    /// When it should not have got that, or not now.
+    pub(crate) fn hear_acknowledgement(&mut self, reader: usize, payload: &[u8]) -> Result<u64, Violation> {
+        let id = find(payload, b"\"id\":\"").and_then(|at| read_digits(payload.get(at..at + MARK_BYTES - 1)?));
+        let words = || format!("reader {reader} got {}", String::from_utf8_lossy(payload));
+        let Some((talker, number)) = id else { return Err(Violation::Wrong(words())) };
+        let talker = self.talkers.get_mut(talker).filter(|talker| talker.owner == Some(reader));
+        let talker = talker.ok_or_else(|| Violation::Wrong(words()))?;
+        match number.cmp(&talker.acknowledged) {
+            Ordering::Less => return Err(Violation::Repeated(words())),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err(Violation::Skipped(words())),
+        }
+        let Some((time, seq)) = talker.told.pop_front() else {
+            return Err(Violation::Wrong(format!("{} before its line", words())));
+        };
+        if seq != read_seq(payload) {
+            return Err(Violation::Wrong(format!("{}, but its line has {seq:?}", words())));
+        }
+        talker.acknowledged += 1;
+        Ok(time)
+    }
+
+    /// Judges the end: everybody must have got every line that was said, and whoever waits for acknowledgements all of them.
     ///
     /// # Errors
     /// When somebody has not.
@@ -276,6 +317,11 @@ impl Oracle {
         for (number, talker) in self.talkers.iter().enumerate() {
             if talker.seen < talker.said {
                 let words = format!("nobody got line {} of talker {number}, who said {}", talker.seen, talker.said);
+                return Err(Violation::Missing(words));
+            }
+            if talker.owner.is_some() && talker.acknowledged < talker.said {
+                let words =
+                    format!("{} of {} lines of talker {number} are acknowledged", talker.acknowledged, talker.said);
                 return Err(Violation::Missing(words));
             }
         }
@@ -309,9 +355,18 @@ impl Stream {
 /// Who says a line, and the how-manieth it is of theirs; `None` for what is no line of ours.
 fn read_mark(payload: &[u8]) -> Option<(usize, u32)> {
     let at = payload.iter().position(|&byte| byte == MARK)?;
-    let mark = payload.get(at + 1..at + MARK_BYTES)?;
+    read_digits(payload.get(at + 1..at + MARK_BYTES)?)
+}
+
+/// The same, from the digits of a mark.
+fn read_digits(mark: &[u8]) -> Option<(usize, u32)> {
     let digits = |digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
     Some((digits(&mark[..8])? as usize, digits(&mark[8..])?))
+}
+
+/// Where what stands behind `key` begins.
+fn find(payload: &[u8], key: &[u8]) -> Option<usize> {
+    Some(payload.windows(key.len()).position(|window| window == key)? + key.len())
 }
 
 /// The last number called `seq` in a frame; the words of a message have no quotes.

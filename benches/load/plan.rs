@@ -7,7 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::Failure;
-use crate::options::{Dialect, Options, Rate, Scene};
+use crate::folder::Folder;
+use crate::options::{Dialect, Options, Place, Rate, Scene};
 use crate::peers::{self, Peer};
 use crate::results::SceneResult;
 use crate::scenes::churn::Churn;
@@ -16,7 +17,15 @@ use crate::scenes::hold::Hold;
 use crate::scenes::join::Join;
 use crate::scenes::rooms::Rooms;
 use crate::scenes::slow::Slow;
+use crate::scenes::start::Start;
+use crate::scenes::store::Stored;
 use crate::scenes::storm::Storm;
+
+/// So many on their way, 16 of each sender, keep a store busy; what may wait for a disk at most are 20,000.
+const STORING: usize = 1_024;
+
+/// So many messages a second are no load.
+const PACE: f64 = 2_000.0;
 
 /// What all scenes of a run have in common.
 #[derive(Debug)]
@@ -39,6 +48,10 @@ pub(crate) struct Setting {
     pub(crate) running: Option<(SocketAddr, u32)>,
     /// Further flags for the server.
     pub(crate) server_flags: Vec<String>,
+    /// Where what is stored on a disk lies; `None` if nothing is.
+    pub(crate) folder: Option<Folder>,
+    /// Every server stores on it.
+    pub(crate) all_on_disk: bool,
     /// Shows how far it is.
     pub(crate) progress: ProgressBar,
 }
@@ -71,6 +84,10 @@ pub(crate) enum Planned {
     Slow(Slow),
     /// See [`Join`].
     Join(Join),
+    /// See [`Stored`].
+    Stored(Stored),
+    /// See [`Start`].
+    Start(Start),
 }
 
 impl Planned {
@@ -84,6 +101,8 @@ impl Planned {
             Self::Storm(scene) => scene.run(setting),
             Self::Slow(scene) => scene.run(setting),
             Self::Join(scene) => scene.run(setting),
+            Self::Stored(scene) => scene.run(setting),
+            Self::Start(scene) => scene.run(setting),
         }
     }
 
@@ -97,6 +116,8 @@ impl Planned {
             Self::Storm(scene) => scene.title(),
             Self::Slow(scene) => scene.title(),
             Self::Join(scene) => scene.title(),
+            Self::Stored(scene) => scene.title(),
+            Self::Start(scene) => scene.title(),
         }
     }
 
@@ -107,7 +128,8 @@ impl Planned {
             Self::Fanout(_) | Self::Churn(_) | Self::Join(_) => setting.pairs * (1 + floor + peers),
             Self::Rooms(_) => setting.pairs * (1 + floor),
             Self::Slow(_) => setting.pairs * 2,
-            Self::Storm(_) => setting.storms,
+            Self::Storm(_) | Self::Stored(_) => setting.storms,
+            Self::Start(_) => setting.storms * 2,
             Self::Hold(Hold { dialect: Dialect::Plain, .. }) => 1 + peers,
             Self::Hold(_) => 1,
         }
@@ -120,9 +142,12 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (peers, skipped) = wanted_peers(options)?;
         let pairs = options.who.pairs.map(|pairs| pairs as usize);
+        let all_on_disk = options.history.store == Place::Sqlite;
+        let pinned = cores > 1 && !all_on_disk;
+        let stores = all_on_disk || options.smoke || options.scene.contains(&Scene::Store);
         let setting = Setting {
-            server_core: (cores > 1).then_some(0),
-            client_core: (cores > 1).then_some(1),
+            server_core: pinned.then_some(0),
+            client_core: pinned.then_some(1),
             pairs: pairs.unwrap_or(if options.smoke { 1 } else { 7 }),
             storms: pairs.unwrap_or(if options.smoke { 1 } else { 3 }),
             round: Duration::from_millis(if options.smoke { 50 } else { u64::from(options.who.round_ms) }),
@@ -130,11 +155,14 @@ impl Plan {
             peers,
             running: options.who.addr.zip(options.who.pid),
             server_flags: options.who.server_flag.clone(),
+            folder: stores.then(|| Folder::new(options.history.folder.as_deref())).transpose()?,
+            all_on_disk,
             progress: ProgressBar::no_length(),
         };
         let scenes = match options {
             Options { smoke: true, .. } => small(options),
             Options { full: true, .. } => full(options),
+            Options { scene, .. } if scene.is_empty() && all_on_disk => of(Scene::Store, options),
             Options { scene, .. } if scene.is_empty() => usual(options),
             Options { scene, .. } => scene.iter().flat_map(|&scene| of(scene, options)).collect(),
         };
@@ -190,6 +218,9 @@ fn full(options: &Options) -> Vec<Planned> {
     for scene in [Scene::Rooms, Scene::Hold, Scene::Churn, Scene::Slow, Scene::Storm, Scene::Join] {
         scenes.extend(of(scene, options));
     }
+    if options.history.store == Place::Sqlite {
+        scenes.extend(of(Scene::Store, options));
+    }
     scenes
 }
 
@@ -210,7 +241,10 @@ fn small(options: &Options) -> Vec<Planned> {
             scenes.extend(of(scene, &options));
         }
     }
-    for scene in [Scene::Hold, Scene::Slow, Scene::Storm] {
+    // Servers in memory, and one on a disk.
+    options.history.store = Place::Sqlite;
+    options.history.lines = 10_000;
+    for scene in [Scene::Hold, Scene::Slow, Scene::Storm, Scene::Store] {
         scenes.extend(of(scene, &options));
     }
     scenes
@@ -257,7 +291,25 @@ fn of(scene: Scene, options: &Options) -> Vec<Planned> {
             }
         }
         Scene::Join => vec![Planned::Join(Join { clients: clients(1_000), dialect })],
+        Scene::Store => stored(options),
     }
+}
+
+/// As many as go, then at a pace, each with a server of its own; then, on a disk, what a large history costs.
+fn stored(options: &Options) -> Vec<Planned> {
+    let message_bytes = options.talk.message_bytes as usize;
+    let on_disk = options.history.store == Place::Sqlite;
+    let paces = if options.talk.rate.is_none() && options.talk.in_flight.is_empty() {
+        vec![Pace::InFlight(STORING), Pace::Rate(PACE)]
+    } else {
+        paces(options)
+    };
+    let mut scenes: Vec<Planned> =
+        paces.into_iter().map(|pace| Planned::Stored(Stored { pace, message_bytes, on_disk })).collect();
+    if on_disk {
+        scenes.push(Planned::Start(Start { lines: options.history.lines as usize, message_bytes }));
+    }
+    scenes
 }
 
 fn paces(options: &Options) -> Vec<Pace> {

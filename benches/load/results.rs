@@ -49,6 +49,10 @@ pub(crate) enum SceneKind {
     Slow,
     /// Many join one room at once.
     Join,
+    /// Lines are said that the store keeps.
+    Store,
+    /// A server starts on a large history.
+    Start,
 }
 
 /// One scene with one set of parameters.
@@ -161,6 +165,18 @@ pub(crate) enum Measure {
     CpuTotal,
     /// Time until the last client has what it was to get, in ms.
     TimeUntilLevel,
+    /// Messages that were stored, told and acknowledged, in a second of time.
+    StoredPerSecond,
+    /// Half of the turns that have to do with the store hand over to it and collect from it more quickly, in µs.
+    StoreShareP50,
+    /// The same, but of 999 of 1,000 turns, and only the time in which the loop's thread ran, in µs.
+    StoreShareRunningP999,
+    /// 999 of 1,000 turns that have to do with the store hand over to it and collect from it more quickly, in µs.
+    StoreShareP999,
+    /// The longest that a turn was busy with the store, in µs.
+    StoreShareMax,
+    /// From starting the program until it says that it listens, in ms.
+    TimeUntilListening,
 }
 
 impl Measure {
@@ -185,6 +201,12 @@ impl Measure {
             Self::ConnectsPerSecond => "connects",
             Self::CpuTotal => "CPU in all",
             Self::TimeUntilLevel => "time until level",
+            Self::StoredPerSecond => "stored messages",
+            Self::StoreShareP50 => "store's share of a turn p50",
+            Self::StoreShareP999 => "of it p99.9",
+            Self::StoreShareMax => "of it max",
+            Self::StoreShareRunningP999 => "p99.9 of what it ran",
+            Self::TimeUntilListening => "time until it listens",
         }
     }
 
@@ -198,10 +220,14 @@ impl Measure {
             | Self::LatencyP50
             | Self::LatencyP99
             | Self::LatencyP999
-            | Self::LatencyMax => Unit::Microseconds,
-            Self::CpuTotal | Self::TimeUntilLevel => Unit::Milliseconds,
+            | Self::LatencyMax
+            | Self::StoreShareP50
+            | Self::StoreShareRunningP999
+            | Self::StoreShareP999
+            | Self::StoreShareMax => Unit::Microseconds,
+            Self::CpuTotal | Self::TimeUntilLevel | Self::TimeUntilListening => Unit::Milliseconds,
             Self::CpuPerSecond => Unit::MillisecondsPerSecond,
-            Self::DeliveriesPerSecond | Self::ConnectsPerSecond => Unit::PerSecond,
+            Self::DeliveriesPerSecond | Self::ConnectsPerSecond | Self::StoredPerSecond => Unit::PerSecond,
             Self::DeliveriesPerCpuSecond => Unit::PerCpuSecond,
             Self::UserBytesPerConnection | Self::UserBytes | Self::ResidentBytes | Self::PeakBytes => Unit::Bytes,
         }

@@ -1,6 +1,7 @@
 //! Who is measured: the server, the floor, a peer, or any server that runs already. It starts them and tells where they are
 //! and which processes they are; what they are asked is the scenes' business.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,15 +38,24 @@ pub(crate) struct Subject {
     /// What it promises.
     pub(crate) order: Order,
     /// Kept so that it ends with the subject.
-    #[expect(dead_code, reason = "it is there to be dropped")]
     children: Vec<Child>,
 }
 
 impl Subject {
     /// This package's server, on `core`: no rate, the memory store, its log down to warnings, and `flags`.
     pub(crate) fn chinwag(core: Option<usize>, flags: &[String]) -> Result<Self, Failure> {
+        Self::launch(core, flags, "warn", Stdio::inherit())
+    }
+
+    /// The same; all that its log says goes into a file.
+    pub(crate) fn chinwag_logging(core: Option<usize>, flags: &[String], log: File) -> Result<Self, Failure> {
+        Self::launch(core, flags, "debug", log.into())
+    }
+
+    fn launch(core: Option<usize>, flags: &[String], level: &str, log: Stdio) -> Result<Self, Failure> {
         let mut command = child::command(core, env!("CARGO_BIN_EXE_chinwag"));
-        command.args(["--listen", "127.0.0.1:0", "--rate", "0", "--log", "warn", "--lang", "en"]).args(flags);
+        command.args(["--listen", "127.0.0.1:0", "--rate", "0", "--log", level, "--lang", "en"]).args(flags);
+        command.stderr(log);
         if !flags.iter().any(|flag| flag.starts_with("--store")) {
             command.args(["--store", "memory"]);
         }
@@ -94,6 +104,16 @@ impl Subject {
         subject.path = Some(path.to_owned());
         subject.order = order;
         subject
+    }
+
+    /// Asks it to end, if it is a child of ours, and waits until it has.
+    pub(crate) fn stop(&mut self) -> Result<(), Failure> {
+        for mut child in self.children.drain(..) {
+            if !child.stop()? {
+                return Err(Failure::from(format!("{} did not end in order", self.name)));
+            }
+        }
+        Ok(())
     }
 
     /// The path for a room.

@@ -59,16 +59,26 @@ impl Server {
     /// once, too, as long as the store has no more answers than fit into a turn; then it is first in the next.
     fn consult_store(&mut self) {
         for _ in 0..CONSULTATIONS_MAX {
+            let asked = !self.effects.requests.is_empty();
+            let began = self.stopwatch.is_some().then(|| self.clock.read());
             for request in self.effects.requests.drain(..) {
                 self.store.submit(request);
             }
             self.store.collect(&mut self.completions);
+            if let (Some(began), Some(stopwatch)) = (began, &mut self.stopwatch)
+                && (asked || !self.completions.is_empty())
+            {
+                stopwatch.add(began, self.clock.read());
+            }
             for completion in self.completions.drain(..) {
                 self.chat.handle(self.now, Event::Completed(completion), &mut self.effects);
             }
             if self.effects.requests.is_empty() || self.store.has_more() {
                 break;
             }
+        }
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.end_turn();
         }
         slack::trim(&mut self.completions);
     }

@@ -28,6 +28,7 @@ mod hear;
 mod outbox;
 mod secrets;
 mod signals;
+mod stopwatch;
 mod storage;
 mod turn_buffer;
 mod wheel;
@@ -57,6 +58,7 @@ use drain::Stopping;
 use outbox::Outbox;
 use secrets::Secrets;
 use signals::Signals;
+use stopwatch::Stopwatch;
 use turn_buffer::TurnBuffer;
 use wheel::Wheel;
 
@@ -94,6 +96,8 @@ pub struct Server {
     store: Store,
     /// By which the store's threads wake the loop, if it has any.
     waker: Option<Arc<Waker>>,
+    /// How long turns are busy with the store; only with `--log debug`.
+    stopwatch: Option<Stopwatch>,
     effects: Effects,
     completions: Vec<Completion>,
     secrets: Secrets,
@@ -177,6 +181,7 @@ impl Server {
             chat: Chat::new(limits, key),
             store,
             waker,
+            stopwatch: log::log_enabled!(log::Level::Debug).then(Stopwatch::new),
             secrets: Secrets::default(),
             decoder: Decoder::new(config.limits.message_bytes_max),
             encoder: Encoder::new(config.lang),
@@ -222,6 +227,9 @@ impl Server {
                 break outcome;
             }
         };
+        if let Some(stopwatch) = &self.stopwatch {
+            log::debug!("{stopwatch}");
+        }
         self.close_store(outcome).map_err(RunError)
     }
 

@@ -55,6 +55,8 @@ fn machine(run: &Run) -> Markup {
         p { (machine.cpu) ", " (machine.cores) " cores, " (machine.kernel) "." }
         @if let (Some(server), Some(client)) = (machine.server_core, machine.client_core) {
             p { "Subjects are pinned to core " (server) ", the harness to core " (client) "." }
+        } @else {
+            p { "Nothing is pinned to a core." }
         }
         pre { code { (run.command) } }
         p.how {

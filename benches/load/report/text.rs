@@ -23,6 +23,9 @@ pub(crate) fn render(run: &Run) -> String {
     if let (Some(server), Some(client)) = (machine.server_core, machine.client_core) {
         let _ = writeln!(out, "Subjects are pinned to core {server}, the harness to core {client}.");
     }
+    if machine.server_core.is_none() {
+        out.push_str("Nothing is pinned to a core.\n");
+    }
     out.push_str("Figures are medians of the rounds; ratios are medians of the pairs [lowest … highest].\n");
     for scene in &run.scenes {
         scene_tables(&mut out, scene);

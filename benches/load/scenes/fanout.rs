@@ -1,6 +1,6 @@
 //! Few send, all receive: what a broadcast costs, and how long it takes.
 
-use crate::audience::{Audience, Layout};
+use crate::audience::{Audience, Layout, Seats};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::pairs::{figure, ratios};
@@ -93,7 +93,7 @@ impl Fanout {
             receivers: self.receivers,
             talkers: self.senders,
             rooms: self.rooms,
-            members: None,
+            seats: Seats::All,
             dialect: self.dialect,
             ids: self.ids,
             message_bytes: self.message_bytes,

@@ -6,8 +6,12 @@ pub(crate) mod hold;
 pub(crate) mod join;
 pub(crate) mod rooms;
 pub(crate) mod slow;
+pub(crate) mod start;
+pub(crate) mod store;
 pub(crate) mod storm;
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::audience::{Audience, Layout};
@@ -27,8 +31,25 @@ pub(crate) fn server(setting: &Setting, flags: &[&str]) -> Result<Subject, Failu
     if let Some((address, process)) = setting.running {
         return Ok(Subject::running(address, process));
     }
-    let flags = flags.iter().map(|&flag| flag.to_owned()).chain(setting.server_flags.iter().cloned());
-    Subject::chinwag(setting.server_core, &flags.collect::<Vec<_>>())
+    let mut flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+    flags.extend(setting.server_flags.iter().cloned());
+    if let Some(folder) = setting.folder.as_ref().filter(|_| setting.all_on_disk) {
+        flags.push(format!("--store={}", folder.file("db").display()));
+    }
+    Subject::chinwag(setting.server_core, &flags)
+}
+
+/// The same on a disk or in memory, and, if it is an own one, the file with all that its log says.
+fn logging_server(setting: &Setting, on_disk: bool) -> Result<(Subject, Option<PathBuf>), Failure> {
+    let Some(folder) = setting.folder.as_ref().filter(|_| setting.running.is_none()) else {
+        return Ok((server(setting, &[])?, None));
+    };
+    let mut flags = setting.server_flags.clone();
+    if on_disk {
+        flags.push(format!("--store={}", folder.file("db").display()));
+    }
+    let log = folder.file("log");
+    Ok((Subject::chinwag_logging(setting.server_core, &flags, File::create(&log)?)?, Some(log)))
 }
 
 /// The server's audience, that of the floor whose frames are as long as the server's, and those of as many `peers`
@@ -121,4 +142,10 @@ fn titled(title: &str, dialect: Dialect, ids: bool) -> String {
     let v1 = if dialect == Dialect::V1 { ", v1" } else { "" };
     let with_ids = if ids { " with ids" } else { "" };
     format!("{title}{v1}{with_ids}")
+}
+
+/// What stands behind `key`, until a quote, a comma or a bracket.
+fn field(text: &str, key: &str) -> String {
+    let rest = text.split_once(key).map_or("", |(_, rest)| rest);
+    rest.split(['"', ',', '}']).next().unwrap_or_default().to_owned()
 }

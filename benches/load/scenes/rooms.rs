@@ -1,6 +1,6 @@
 //! Many small rooms in which everyone talks: what a message costs where there is hardly anything to share.
 
-use crate::audience::{Audience, Layout};
+use crate::audience::{Audience, Layout, Seats};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::pairs::ratios;
@@ -36,7 +36,7 @@ impl Rooms {
             receivers: self.count * self.members,
             talkers: self.members,
             rooms: self.count,
-            members: Some(self.members),
+            seats: Seats::Apart(self.members),
             dialect: self.dialect,
             ids: self.ids,
             message_bytes: self.message_bytes,

@@ -1,7 +1,7 @@
 //! Some read at a tenth of the rate and stay, some never read: what the others notice of it, and what memory it costs. The
 //! floor is the same server without them.
 
-use crate::audience::{Audience, Layout};
+use crate::audience::{Audience, Layout, Seats};
 use crate::failure::Failure;
 use crate::options::Dialect;
 use crate::pairs::ratios;
@@ -41,7 +41,7 @@ impl Slow {
             receivers,
             talkers: 1,
             rooms: 1,
-            members: None,
+            seats: Seats::All,
             dialect: Dialect::Plain,
             ids: false,
             message_bytes: self.message_bytes,

@@ -12,7 +12,7 @@ use crate::plan::Setting;
 use crate::results::{Measure, Round, SceneKind, SceneResult, SubjectResult};
 use crate::subject::Subject;
 
-use super::{number, server};
+use super::{field, number, server};
 
 /// Lines that the speaker has on their way at a time.
 const IN_FLIGHT: u64 = 64;
@@ -249,10 +249,4 @@ impl Desk {
         }
         Ok(())
     }
-}
-
-/// What stands behind `key`, until a quote, a comma or a bracket.
-fn field(text: &str, key: &str) -> String {
-    let rest = text.split_once(key).map_or("", |(_, rest)| rest);
-    rest.split(['"', ',', '}']).next().unwrap_or_default().to_owned()
 }
