@@ -376,7 +376,7 @@ impl Sqlite {
         self.read(Job::Fetch { slot, ticket, room: name, part });
     }
 
-    fn fetched(&mut self, slot: usize, ticket: Ticket, part: Part, read: Option<Read>) {
+    fn fetched(&mut self, slot: usize, ticket: Ticket, mut part: Part, read: Option<Read>) {
         let Some(Read { mut lines, oldest }) = read else {
             self.completions.push(Completion::Refused { ticket, code: ErrorCode::Internal });
             return;
@@ -384,9 +384,10 @@ impl Sqlite {
         let room = &mut self.rooms[slot];
         let oldest = oldest.unwrap_or(room.oldest);
         if lines.first().is_some_and(|line| line.seq < room.oldest) {
-            // Some of it went since it was read. Upkeep goes in small steps, so this ends.
+            // Some of it went since it was read. Each time it is less, so this ends.
             lines.retain(|line| line.seq >= room.oldest);
             if lines.is_empty() {
+                part.seqs.0 = room.oldest;
                 return self.fetch(ticket, slot, part);
             }
         }

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::held::{self, Rooms};
-use super::row;
+use super::row::{self, out_of_order};
 use super::schema;
 use crate::chat::{Millis, RoomName};
 
@@ -53,6 +53,8 @@ pub(super) struct Upkeep {
     over: Vec<usize>,
     /// The file was too large when it was last looked at, and there was something to take out.
     too_large: bool,
+    /// Something damaged is in the way: nothing is taken out for now.
+    rests: bool,
     /// The walk: rooms up to this number were looked at.
     walked: Option<i64>,
     next_walk_ms: Millis,
@@ -81,6 +83,7 @@ impl Upkeep {
             retention,
             over: Vec::new(),
             too_large: false,
+            rests: false,
             walked: None,
             next_walk_ms: 0,
             empty_streams: 0,
@@ -101,6 +104,12 @@ impl Upkeep {
         self.over.retain(|&other| other != slot);
     }
 
+    /// Has nothing taken out of the store, until the next [`step`](Self::step): what is damaged in one place does not keep
+    /// lines from being stored in others.
+    pub(super) fn rest(&mut self) {
+        self.rests = true;
+    }
+
     /// When there is a step to be done, on the monotonic clock.
     pub(super) fn due_ms(&self) -> Millis {
         if self.walked.is_some() || self.too_large || !self.over.is_empty() { 0 } else { self.next_walk_ms }
@@ -114,6 +123,9 @@ impl Upkeep {
         mut rows_max: usize,
     ) -> rusqlite::Result<Trimmed> {
         let mut trimmed = Trimmed::new();
+        if self.rests {
+            return Ok(trimmed);
+        }
         while rows_max > 0
             && let Some(&slot) = self.over.last()
         {
@@ -134,6 +146,11 @@ impl Upkeep {
         {
             let step = trim(connection, id, u64::MAX, rows_max)?;
             trimmed.extend(rooms.slot(&name).zip(step.oldest));
+            if step.rows == 0 {
+                // It counts what is not there. Nothing is gained by looking again at once.
+                held::discount(connection, id)?;
+                self.too_large = false;
+            }
         }
         Ok(trimmed)
     }
@@ -152,16 +169,16 @@ impl Upkeep {
         mono_ms: Millis,
         wall_ms: Millis,
     ) -> rusqlite::Result<Trimmed> {
+        self.rests = false;
         let mut trimmed = self.relieve(connection, rooms, STEP_ROWS)?;
         if self.walked.is_none() && mono_ms < self.next_walk_ms {
             return Ok(trimmed);
         }
         let from = self.walked.unwrap_or(0);
-        let found = look(connection, from)?;
-        if found.is_empty() {
+        let Some((last, found)) = look(connection, from)? else {
             self.end_walk(mono_ms);
             return Ok(trimmed);
-        }
+        };
         let mut rows_max = STEP_ROWS;
         for room in found {
             let (id, step) = (room.id, self.visit(connection, rooms, &room, wall_ms, rows_max)?);
@@ -172,8 +189,8 @@ impl Upkeep {
                 self.walked = Some(id - 1);
                 return Ok(trimmed);
             }
-            self.walked = Some(id);
         }
+        self.walked = Some(last);
         Ok(trimmed)
     }
 
@@ -250,7 +267,10 @@ fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize) -> rusqli
     if rows == 0 {
         return Ok(Step::default());
     }
-    connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
+    let gone = connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
+    if gone != rows.cast_unsigned() as usize {
+        return Err(out_of_order());
+    }
     held::resize(connection, id, -cost, last.cast_unsigned())?;
     Ok(Step { rows: rows.cast_unsigned() as usize, oldest: Some(last.cast_unsigned() + 1) })
 }
@@ -263,9 +283,11 @@ fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName)>>
     Ok(found.and_then(|(id, name)| Some((id, RoomName::kept(&name)?))))
 }
 
-/// The rooms behind this one.
-fn look(connection: &Connection, from: i64) -> rusqlite::Result<Vec<Walked>> {
-    let sql = "SELECT id, name, max(top, ifnull((SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), 0)), seen, (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
+/// The rooms behind this one, and how far that reaches; `None` when there are no more.
+fn look(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Vec<Walked>)>> {
+    let sql = "SELECT id, name, \
+               max(top, ifnull((SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), 0)), seen, \
+               (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
                (SELECT time FROM message WHERE room = room.id ORDER BY seq LIMIT 1) \
                FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
@@ -277,16 +299,20 @@ fn look(connection: &Connection, from: i64) -> rusqlite::Result<Vec<Walked>> {
         let oldest: (Option<u64>, Option<u64>) = (number(4)?, number(5)?);
         Ok((row.get(0)?, name, number(2)?.unwrap_or(0), number(3)?, oldest.0.zip(oldest.1)))
     })?;
-    let mut found = Vec::new();
+    let (mut last, mut found) = (from, Vec::new());
     for room in rooms {
         let (id, name, top, seen_s, oldest) = room?;
+        if id <= last {
+            return Err(out_of_order());
+        }
+        last = id;
         let Some(name) = RoomName::kept(&name) else {
             log::error!("the store has a room {id} by the name {name:?}, which is none");
             continue;
         };
         found.push(Walked { id, name, top, seen_s, oldest });
     }
-    Ok(found)
+    Ok((last > from).then_some((last, found)))
 }
 
 /// The first line at or after a time, as far as `rows_max` reach: the lines before it are older.

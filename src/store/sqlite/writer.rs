@@ -194,6 +194,11 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         if committed.as_ref().is_err_and(is_full) && self.make_room() {
             committed = self.try_commit(batch, now);
         }
+        if let Some(error) = committed.as_ref().err().filter(|error| is_damage(error)) {
+            // Perhaps it is only where something was to be taken out.
+            self.rest(now, error);
+            committed = self.try_commit(batch, now);
+        }
         let error = match committed {
             Ok(committed) => {
                 self.note_commit(now);
@@ -297,8 +302,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
             }
             // Lines can be stored and read all the same, perhaps: when they cannot, they say so.
             Err(error) if is_damage(&error) => {
-                log::error!("the store is damaged, nothing is taken out of it for now: {error}");
-                self.state.no_step_until_ms = now.mono_ms + DAMAGED_RETRY_MS;
+                self.rest(now, &error);
                 Ok(())
             }
             Err(error) => {
@@ -306,6 +310,13 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                 self.weather(Err(error), now)
             }
         }
+    }
+
+    /// Takes nothing out of the store for a while.
+    fn rest(&mut self, now: Now, error: &rusqlite::Error) {
+        log::error!("the store is damaged, nothing is taken out of it for now: {error}");
+        self.upkeep.rest();
+        self.state.no_step_until_ms = now.mono_ms + DAMAGED_RETRY_MS;
     }
 
     /// Goes on after an error that is not final.
