@@ -19,7 +19,7 @@ use super::commit::{Append, Batch, Committed, Note};
 use super::held::{Held, Rooms};
 use super::open::BUSY_MS;
 use super::upkeep::{Trimmed, Upkeep};
-use super::{Answer, Failure, schema};
+use super::{Answer, Failure, reader, schema};
 use crate::chat::{ErrorCode, Millis, Now};
 
 /// What the front wants done, in order.
@@ -165,6 +165,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                         batch.notes.push(Note::New(slot, room.name.clone(), room.load));
                     }
                     self.state.rooms.hold(slot, *room);
+                    self.look_again(slot);
                 }
                 Op::Release { slot, wall_ms } => {
                     let room = self.state.rooms.release(slot);
@@ -181,6 +182,18 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
             }
         }
         batch
+    }
+
+    /// Tells of lines that went between when the reader found a room and now: while nobody knew of it, nobody was told.
+    fn look_again(&mut self, slot: usize) {
+        let room = self.state.rooms.room(slot);
+        let Some(id) = room.written.id.filter(|_| room.oldest <= room.written.top) else { return };
+        // What cannot be read is told to whoever wants to.
+        let Ok(oldest) = reader::end(&self.connection, id, "ASC") else { return };
+        let oldest = oldest.unwrap_or(u64::MAX).min(room.written.top + 1);
+        if oldest > room.oldest {
+            self.trimmed(vec![(slot, oldest)]);
+        }
     }
 
     /// Stores a batch, and tells what became of it.

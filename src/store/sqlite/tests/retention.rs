@@ -2,8 +2,9 @@
 
 use rusqlite::Connection;
 
+use super::super::Answer;
 use super::support::{ALL, Clock, Driver, Folder};
-use crate::chat::ErrorCode;
+use crate::chat::{Completion, ErrorCode, Request, RoomKey, RoomName, Ticket};
 use crate::store::{Retention, SqliteOptions};
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -126,4 +127,50 @@ fn the_largest_room_makes_place() {
     let oldest = oldest(&mut driver, 1);
     assert!(oldest < 19_500, "{oldest}: no more goes than must");
     driver.assert_counts(1, oldest..=20_000);
+}
+
+/// The reader has found a room, and its lines; the writer does not know yet that it is loaded, and takes some of them out.
+#[test]
+fn what_goes_while_a_room_is_loaded_is_not_told_of_from_memory() {
+    let folder = Folder::new();
+    let clock = Clock::new();
+    let retention = Retention { days_max: 2, ..Retention::default() };
+    let mut driver = open(&folder, &clock, retention);
+    driver.load(1, "a");
+    driver.append_all(1, 1..=10);
+    clock.advance(DAY_MS);
+    driver.append_all(1, 11..=20);
+    drop(driver);
+    let mut driver = open(&folder, &clock, retention);
+    driver.load(9, "another");
+    driver.append(9, "the first walk is over when this is stored");
+    let (load, fetch) = (Ticket(u64::MAX), Ticket(u64::MAX - 1));
+    let (room, name) = (RoomKey(1), RoomName::parse("a").expect("a room's name"));
+    for request in [
+        Request::Load { ticket: load, room, name, must_exist: false },
+        Request::Fetch { ticket: fetch, room, part: ALL },
+    ] {
+        driver.submit(request);
+        let answer = loop {
+            match driver.store.answers.recv().expect("the reader answers") {
+                answer @ (Answer::Found { .. } | Answer::Fetched { .. }) => break answer,
+                other => driver.store.take(other),
+            }
+        };
+        driver.store.take(answer);
+    }
+    clock.advance(DAY_MS + 1);
+    let file = Connection::open(folder.store()).expect("it opens");
+    let first = || file.query_row("SELECT min(seq) FROM message WHERE room = 1", [], |row| row.get::<_, i64>(0));
+    let (writer, _) = driver.store.threads.writer.as_ref().expect("it runs");
+    while first().expect("a number") == 1 {
+        // There is something to wake up for, and nothing to do.
+        writer.send(Vec::new()).expect("it runs");
+        std::thread::yield_now();
+    }
+    let mut answers = Vec::new();
+    driver.store.collect(&mut answers);
+    assert_eq!(answers.iter().map(Completion::ticket).collect::<Vec<_>>(), [load, fetch]);
+    driver.append(1, "21");
+    driver.assert_counts(1, 11..=21);
 }
