@@ -19,7 +19,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Rows};
 
-use super::open::{OpenError, beside, check_header, is_filled, is_room_missing, prepare, refusal};
+use super::open::{OpenError, beside, check_header, is_filled, is_room_missing, prepare, refusal, resolve};
 use super::reader;
 use super::row::{self, Names, out_of_order};
 use super::schema::{self, Epochs};
@@ -117,6 +117,7 @@ impl Archive {
     /// # Errors
     /// When it is not there, is no store, is damaged where that makes the rest unreadable, or may not be read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let path = &resolve(path)?;
         let system = |error| OpenError::System(path.to_owned(), error);
         let fixed = Look::at(path).map_err(system)?;
         if !check_header(path)? {
