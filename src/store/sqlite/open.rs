@@ -474,3 +474,10 @@ impl Lock {
         }
     }
 }
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is not enough while another thread of this process starts a program, which has a copy of it for a moment.
+        let _ = self.file.unlock();
+    }
+}
