@@ -13,6 +13,7 @@ mod client;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod wire;
 
+mod beside;
 mod disk;
 mod kill;
 mod older;
