@@ -132,33 +132,50 @@ impl Upkeep {
             let room = rooms.room(slot);
             let below = (room.written.top + 1).saturating_sub(self.retention.messages_max);
             let id = room.written.id.expect("a room with lines is in the file");
-            let step = trim(connection, id, below, rows_max)?;
+            let step = trim(connection, id, below, rows_max, u64::MAX)?;
             rows_max -= step.rows.min(rows_max);
             trimmed.extend(step.oldest.map(|oldest| (slot, oldest)));
             if step.oldest.is_none_or(|oldest| oldest >= below) {
                 self.over.pop();
             }
         }
-        let largest = if self.is_too_large(connection)? { largest(connection)? } else { None };
-        self.too_large = largest.is_some();
-        if rows_max > 0
-            && let Some((id, name)) = largest
+        self.shrink(connection, rooms, rows_max, &mut trimmed)?;
+        Ok(trimmed)
+    }
+
+    /// Takes from the largest rooms in turn, of each an eighth at most, so that none is emptied while others are as large.
+    fn shrink(
+        &mut self,
+        connection: &Connection,
+        rooms: &Rooms,
+        mut rows_max: usize,
+        trimmed: &mut Trimmed,
+    ) -> rusqlite::Result<()> {
+        let mut excess = self.excess_bytes(connection)?;
+        self.too_large = excess > 0 && (rows_max == 0 || largest(connection)?.is_some());
+        while excess > 0
+            && rows_max > 0
+            && let Some((id, name, bytes)) = largest(connection)?
         {
-            let step = trim(connection, id, u64::MAX, rows_max)?;
+            let step = trim(connection, id, u64::MAX, rows_max, excess.min(bytes / 8))?;
             trimmed.extend(rooms.slot(&name).zip(step.oldest));
             if step.rows == 0 {
                 // It counts what is not there. Nothing is gained by looking again at once.
                 held::discount(connection, id)?;
                 self.too_large = false;
+                break;
             }
+            rows_max -= step.rows;
+            excess = excess.saturating_sub(step.bytes);
         }
-        Ok(trimmed)
+        Ok(())
     }
 
-    fn is_too_large(&self, connection: &Connection) -> rusqlite::Result<bool> {
+    /// By how much the file is too large.
+    fn excess_bytes(&self, connection: &Connection) -> rusqlite::Result<u64> {
         let number = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
         let used = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-        Ok(used.cast_unsigned().saturating_mul(schema::PAGE_BYTES) > self.retention.bytes_max)
+        Ok(used.cast_unsigned().saturating_mul(schema::PAGE_BYTES).saturating_sub(self.retention.bytes_max))
     }
 
     /// One step, for when there is nothing else to do.
@@ -241,7 +258,7 @@ impl Upkeep {
         if below <= oldest {
             return Ok(Step::default());
         }
-        trim(connection, room.id, below, rows_max)
+        trim(connection, room.id, below, rows_max, u64::MAX)
     }
 }
 
@@ -249,38 +266,48 @@ impl Upkeep {
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
     rows: usize,
+    /// What they cost.
+    bytes: u64,
     /// The oldest line that is left, if anything was taken out.
     oldest: Option<u64>,
 }
 
-/// Takes out a room's oldest lines, of those below a `seq`.
-fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize) -> rusqlite::Result<Step> {
-    let sql = format!(
-        "SELECT count(*), ifnull(max(seq), 0), ifnull(sum(cost), 0) FROM \
-         (SELECT seq, {} AS cost FROM message WHERE room = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3)",
-        row::COST
-    );
+/// Takes out a room's oldest lines, of those below a `seq`: until there are so many, or they cost so much; one at least.
+fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize, bytes_max: u64) -> rusqlite::Result<Step> {
+    let sql = format!("SELECT seq, {} FROM message WHERE room = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3", row::COST);
     let below = i64::try_from(below).unwrap_or(i64::MAX);
-    let values = (id, below, i64::try_from(rows_max).unwrap_or(i64::MAX));
-    let (rows, last, cost): (i64, i64, i64) =
-        connection.prepare_cached(&sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found = statement.query((id, below, i64::try_from(rows_max).unwrap_or(i64::MAX)))?;
+    let (mut rows, mut last, mut bytes) = (0, 0, 0);
+    while let Some(row) = found.next()? {
+        let seq: i64 = row.get(0)?;
+        if seq <= last {
+            return Err(out_of_order());
+        }
+        (rows, last, bytes) = (rows + 1, seq, bytes + row.get::<_, i64>(1)?);
+        if bytes.cast_unsigned() >= bytes_max {
+            break;
+        }
+    }
+    drop(found);
     if rows == 0 {
         return Ok(Step::default());
     }
     let gone = connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
-    if gone != rows.cast_unsigned() as usize {
+    if gone != rows {
         return Err(out_of_order());
     }
-    held::resize(connection, id, -cost, last.cast_unsigned())?;
-    Ok(Step { rows: rows.cast_unsigned() as usize, oldest: Some(last.cast_unsigned() + 1) })
+    held::resize(connection, id, -bytes, last.cast_unsigned())?;
+    Ok(Step { rows, bytes: bytes.cast_unsigned(), oldest: Some(last.cast_unsigned() + 1) })
 }
 
-/// The room that holds most, if there is one that holds anything.
-fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName)>> {
-    let sql = "SELECT id, name FROM room WHERE class > 0 ORDER BY class DESC LIMIT 1";
+/// The room that holds most, and how much, if there is one that holds anything.
+fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName, u64)>> {
+    let sql = "SELECT id, name, bytes FROM room WHERE class > 0 ORDER BY class DESC LIMIT 1";
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_row([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
-    Ok(found.and_then(|(id, name)| Some((id, RoomName::kept(&name)?))))
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
+    let found = statement.query_row([], row).optional()?;
+    Ok(found.and_then(|(id, name, bytes)| Some((id, RoomName::kept(&name)?, bytes.max(0).cast_unsigned()))))
 }
 
 /// The rooms behind this one, and how far that reaches; `None` when there are no more.

@@ -3,6 +3,8 @@
 use rusqlite::Connection;
 
 use super::super::Answer;
+use super::super::held::Rooms;
+use super::super::upkeep::Upkeep;
 use super::support::{ALL, Clock, Driver, Folder};
 use crate::chat::{Completion, ErrorCode, Request, RoomKey, RoomName, Ticket};
 use crate::store::{Retention, SqliteOptions};
@@ -173,4 +175,27 @@ fn what_goes_while_a_room_is_loaded_is_not_told_of_from_memory() {
     assert_eq!(answers.iter().map(Completion::ticket).collect::<Vec<_>>(), [load, fetch]);
     driver.append(1, "21");
     driver.assert_counts(1, 11..=21);
+}
+
+/// However much is to go at once.
+#[test]
+fn no_room_is_emptied_while_others_are_as_large() {
+    let folder = Folder::new();
+    let mut driver = Driver::at(&folder);
+    for key in 1..=20 {
+        driver.load(key, &format!("room-{key}"));
+        driver.append_all(key, 1..=1_000);
+    }
+    drop(driver);
+    let file = Connection::open(folder.store()).expect("it opens");
+    let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number").cast_unsigned();
+    let bytes_max = number("PRAGMA page_count") * 4_096 - (400 << 10);
+    let mut upkeep = Upkeep::new(Retention { bytes_max, ..Retention::default() });
+    upkeep.relieve(&file, &mut Rooms::default(), 10_000).expect("nothing is wrong");
+    let least = number(
+        "SELECT min(lines) FROM (SELECT (SELECT count(*) FROM message WHERE room = room.id) AS lines FROM room)",
+    );
+    assert!((500..900).contains(&least), "{least}");
+    let left = number("SELECT count(*) FROM message");
+    assert!((10_000..16_000).contains(&left), "{left}: as much goes as must");
 }
