@@ -15,6 +15,7 @@ mod wire;
 
 mod beside;
 mod disk;
+mod gone;
 mod kill;
 mod older;
 mod opening;

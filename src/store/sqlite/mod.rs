@@ -5,7 +5,7 @@
 //! channel, and wake the loop.
 //!
 //! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), this front, `writer`, `commit`
-//! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `reader`, `row`.
+//! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `place` (a file that is deleted), `reader`, `row`.
 //! Then what `chinwag history` uses, without this front: `archive` (reading, beside a server or not) and `restore` (putting lines in).
 //!
 //! # Continuity
@@ -21,6 +21,7 @@ mod ballast;
 mod commit;
 mod held;
 mod open;
+mod place;
 mod reader;
 mod restore;
 mod row;

@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::ballast::Ballast;
+use super::place::Place;
 use super::reader::Reader;
 use super::schema::{self, APPLICATION_ID, Epochs, VERSION};
 use super::upkeep::Upkeep;
@@ -160,6 +161,8 @@ impl Sqlite {
             if is_full { OpenError::Full(path.clone()) } else { refusal(path, error) }
         })?;
         lock.note(&marks);
+        let place = |path: PathBuf| Place::of(path).map_err(system);
+        let places = [place(path.clone())?, place(beside(path, "-wal"))?];
         let interval = match options.sync {
             SyncPolicy::Full => None,
             SyncPolicy::Interval(ms) => Some((ms, File::open(beside(path, "-wal")).map_err(system)?)),
@@ -181,6 +184,7 @@ impl Sqlite {
             wake,
             upkeep: Upkeep::new(options.retention),
             ballast,
+            places,
             interval,
             checkpoint_pages: CHECKPOINT_PAGES,
             state: State::default(),

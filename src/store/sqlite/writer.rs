@@ -18,6 +18,7 @@ use super::ballast::Ballast;
 use super::commit::{Append, Batch, Committed, Note};
 use super::held::{Held, Rooms};
 use super::open::BUSY_MS;
+use super::place::Place;
 use super::upkeep::{Trimmed, Upkeep};
 use super::{Answer, Failure, reader, schema};
 use crate::chat::{ErrorCode, Millis, Now};
@@ -64,6 +65,8 @@ pub(super) struct Writer<C, W> {
     pub(super) wake: W,
     pub(super) upkeep: Upkeep,
     pub(super) ballast: Ballast,
+    /// The file, and its log.
+    pub(super) places: [Place; 2],
     /// With a bounded interval: how long a commit may be without a sync, and the log's file.
     pub(super) interval: Option<(Millis, File)>,
     /// Pages in the log from which on it is taken over into the file.
@@ -214,6 +217,11 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         }
         let error = match committed {
             Ok(committed) => {
+                // What is acknowledged must be found after the next start.
+                self.places
+                    .iter()
+                    .try_for_each(Place::check)
+                    .map_err(|why| Failure::new(format!("the store is gone: {why}")))?;
                 self.note_commit(now);
                 self.trimmed(committed.trimmed);
                 let lines = batch.appends.iter().zip(committed.lines);
