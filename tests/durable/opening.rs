@@ -104,7 +104,9 @@ fn a_store_in_use_is_refused() {
     say_lines(&mut alice, "tea", 3);
     let (status, out, errors) = Launch::durable(&folder, &[]).run();
     assert_eq!((status.code(), &out[..]), (Some(1), ""), "{errors}");
-    assert!(errors.contains("another server uses the store"), "{errors}");
+    let why = "chinwag: another server uses the store ";
+    let told = errors.lines().find(|line| line.starts_with(why)).unwrap_or_else(|| panic!("{errors}"));
+    assert!(told.ends_with("chinwag.db: stop that one first, or name another file with --store"), "{told}");
     say_lines(&mut alice, "tea", 3);
     server.kill_and_restart(&[]);
     come_back(&mut alice, &server);

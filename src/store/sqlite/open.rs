@@ -98,7 +98,11 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(path, error) => write!(f, "cannot open the store {}: {error}", path.display()),
-            Self::InUse(path) => write!(f, "another server uses the store {}", path.display()),
+            Self::InUse(path) => write!(
+                f,
+                "another server uses the store {}: stop that one first, or name another file with --store",
+                path.display()
+            ),
             Self::Foreign(path) => write!(f, "{} is no store of chinwag; it is left as it is", path.display()),
             Self::Newer(path, version) => {
                 write!(f, "the store {} is of a later version of chinwag (format {version})", path.display())
