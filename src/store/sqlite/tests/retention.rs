@@ -199,3 +199,27 @@ fn no_room_is_emptied_while_others_are_as_large() {
     let left = number("SELECT count(*) FROM message");
     assert!((10_000..16_000).contains(&left), "{left}: as much goes as must");
 }
+
+/// The clock of the second start is a day behind that of the first.
+#[test]
+fn a_clock_that_goes_back_takes_nothing() {
+    let folder = Folder::new();
+    let (later, earlier) = (Clock::new(), Clock::new());
+    later.advance(DAY_MS);
+    let retention = Retention { days_max: 1, ..Retention::default() };
+    let mut driver = open(&folder, &later, retention);
+    let before = driver.load(1, "a");
+    driver.load(2, "@uaaaaaaaaaaaaaaaa");
+    driver.append_all(1, 1..=5);
+    driver.append_all(2, 1..=5);
+    drop(driver);
+    let mut driver = open(&folder, &earlier, retention);
+    driver.load(9, "another");
+    driver.append(9, "the first walk is over when this is stored");
+    let after = driver.load(1, "a");
+    assert_eq!((after.epoch, after.former, after.newest), (before.epoch, before.former, 5));
+    driver.try_load(2, "@uaaaaaaaaaaaaaaaa", true).expect("its owner is known");
+    driver.append_all(1, 6..=9);
+    driver.assert_counts(1, 1..=9);
+    driver.assert_counts(2, 1..=5);
+}
