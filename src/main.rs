@@ -123,6 +123,7 @@ fn announce(addresses: &[SocketAddr], history: &str) {
 
 /// Says on standard error why the server does not start.
 fn fail(error: impl std::fmt::Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "chinwag: {error}");
+    // In one piece: the log's thread writes there, too.
+    let _ = io::stderr().write_all(format!("chinwag: {error}\n").as_bytes());
     ExitCode::FAILURE
 }

@@ -13,7 +13,9 @@ mod client;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod wire;
 
+mod beside;
 mod disk;
+mod gone;
 mod kill;
 mod older;
 mod opening;

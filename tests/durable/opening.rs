@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use crate::client::V1;
+use crate::common::eventually;
 use crate::common::folder::Folder;
 use crate::common::server::{Launch, Server};
 use crate::restart::{come_back, say_lines};
@@ -103,11 +104,66 @@ fn a_store_in_use_is_refused() {
     say_lines(&mut alice, "tea", 3);
     let (status, out, errors) = Launch::durable(&folder, &[]).run();
     assert_eq!((status.code(), &out[..]), (Some(1), ""), "{errors}");
-    assert!(errors.contains("another server uses the store"), "{errors}");
+    let why = "chinwag: another server uses the store ";
+    let told = errors.lines().find(|line| line.starts_with(why)).unwrap_or_else(|| panic!("{errors}"));
+    assert!(told.ends_with("chinwag.db: stop that one first, or name another file with --store"), "{told}");
     say_lines(&mut alice, "tea", 3);
     server.kill_and_restart(&[]);
     come_back(&mut alice, &server);
     alice.quiet();
+}
+
+/// docs/OPERATIONS.md: "make all these files with mode 0600, whatever the umask".
+#[test]
+fn only_their_owner_may_read_the_files() {
+    let folder = Folder::new();
+    let server = Launch::durable(&folder, &[]).by_shell("umask 000; exec \"$0\" \"$@\"".to_owned()).start();
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    say_lines(&mut alice, "tea", 3);
+    let ballast = folder.path().join("chinwag.db-ballast");
+    eventually("the ballast is there", || ballast.exists());
+    let names = ["chinwag.db", "chinwag.db-ballast", "chinwag.db-lock", "chinwag.db-shm", "chinwag.db-wal"];
+    assert!(folder.contents().into_keys().eq(names), "{:?}", folder.contents().keys());
+    for name in names {
+        let mode = fs::metadata(folder.path().join(name)).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}: {mode:o}");
+    }
+}
+
+/// docs/OPERATIONS.md: "keeps the mode that you have given it; SQLite gives `-wal` and `-shm` the same".
+#[test]
+fn a_mode_that_was_given_is_kept() {
+    let folder = used();
+    fs::set_permissions(folder.store(), fs::Permissions::from_mode(0o640)).expect("it is ours");
+    let server = Server::durable(&folder, &[]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    say_lines(&mut alice, "tea", 1);
+    for name in ["chinwag.db", "chinwag.db-shm", "chinwag.db-wal"] {
+        let mode = fs::metadata(folder.path().join(name)).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{name}: {mode:o}");
+    }
+}
+
+/// docs/OPERATIONS.md: "A symbolic link stands for the file that it leads to".
+#[test]
+fn a_link_stands_for_the_file_that_it_leads_to() {
+    let (folder, links) = (used(), Folder::new());
+    symlink(folder.store(), links.store()).expect("a link");
+    let mut server = Server::durable(&links, &["--sync", "interval=200"]);
+    let (status, _, errors) = Launch::durable(&folder, &[]).run();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains("another server uses the store"), "{errors}");
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    say_lines(&mut alice, "tea", 3);
+    server.kill_and_restart(&[]);
+    come_back(&mut alice, &server);
+    assert!(links.contents().into_keys().eq(["chinwag.db"]), "{:?}", links.contents().keys());
+    drop(server);
+    fs::remove_dir_all(folder.path()).expect("the folder goes");
+    let (status, _, errors) = Launch::durable(&links, &[]).run();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains("leads to nothing"), "{errors}");
+    assert!(fs::symlink_metadata(links.store()).expect("it is there").is_symlink());
 }
 
 /// A file that is named like the word is a file.

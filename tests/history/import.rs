@@ -1,8 +1,10 @@
 //! `import` takes all or nothing, and no epoch ever means two things.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
-use crate::store::{Folder, Store, counted, history, import, parsed, said};
+use crate::store::{Folder, Store, counted, ended, history, import, parsed, said};
 
 /// Holds that an import is refused with this reason and changes nothing.
 #[track_caller]
@@ -148,4 +150,20 @@ fn what_cannot_be_read_is_named() {
     let itself = folder.path().to_str().expect("a path").to_owned();
     history(&folder, &["import", &itself]).refused("is a directory");
     assert!(folder.files().is_empty(), "nothing is made before that");
+}
+
+/// docs/OPERATIONS.md: "make all these files with mode 0600, whatever the umask".
+#[test]
+fn only_its_owner_may_read_what_is_made() {
+    let from = counted(3);
+    fs::write(from.file("export.jsonl"), history(&from, &["export"]).well()).expect("a file");
+    let folder = Folder::new();
+    let command = "umask 000; exec \"$0\" history import \"$1\" --store \"$2\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command, env!("CARGO_BIN_EXE_chinwag")]).arg(from.file("export.jsonl")).arg(folder.store());
+    ended(&mut shell).well();
+    for name in ["chinwag.db", "chinwag.db-lock"] {
+        let mode = fs::metadata(folder.file(name)).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}: {mode:o}");
+    }
 }

@@ -67,6 +67,7 @@ fn without_rights(folder: &Folder, words: &[&str]) -> Ended {
 #[test]
 fn a_folder_that_may_only_be_read_is_enough() {
     let folder = counted(2_000);
+    fs::set_permissions(folder.store(), Permissions::from_mode(0o644)).expect("others may read it");
     let rights = |mode| fs::set_permissions(folder.path(), Permissions::from_mode(mode)).expect("they are set");
     rights(0o555);
     let before = folder.files();

@@ -17,11 +17,11 @@ use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Rows, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Rows};
 
-use super::open::{OpenError, beside, check_header, is_filled, is_room_missing, prepare, refusal};
+use super::open::{OpenError, beside, check_header, is_filled, is_room_missing, prepare, refusal, resolve};
 use super::reader;
-use super::row::{self, Names};
+use super::row::{self, Names, out_of_order};
 use super::schema::{self, Epochs};
 use crate::chat::{Line, Millis, RoomName};
 
@@ -117,6 +117,7 @@ impl Archive {
     /// # Errors
     /// When it is not there, is no store, is damaged where that makes the rest unreadable, or may not be read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let path = &resolve(path)?;
         let system = |error| OpenError::System(path.to_owned(), error);
         let fixed = Look::at(path).map_err(system)?;
         if !check_header(path)? {
@@ -408,11 +409,6 @@ fn look(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .prepare(&format!("SELECT {}, room.name FROM message, room", row::COLUMNS.replace("id,", "message.id,")))
         .map(drop)
-}
-
-/// SQLite follows what it finds, and does not see that the keys of a damaged page do not ascend.
-fn out_of_order() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some("rows are out of order".to_owned()))
 }
 
 /// Whether what a connection needs beside the file could not be made there.

@@ -4,9 +4,11 @@
 //! be taken over into the file, and old lines can be deleted. While it is not back, no line is accepted, so that lines cannot take
 //! the room either. It comes back when there is room for it and for some lines.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+
+use super::open::own;
 
 /// What it holds: as much as a checkpoint and a step of deleting need.
 const BALLAST_BYTES: usize = 4 << 20;
@@ -49,7 +51,7 @@ impl Ballast {
     }
 
     fn write(&self) -> io::Result<()> {
-        let mut file = File::create(&self.path)?;
+        let mut file = own().create(true).truncate(true).open(&self.path)?;
         // Not zeros, which a file system may not store.
         let block: Vec<u8> = (0..64 * 1024_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for _ in 0..(BALLAST_BYTES + MARGIN_BYTES) / block.len() {

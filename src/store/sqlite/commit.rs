@@ -125,7 +125,7 @@ impl Batch {
             if room.written.uncounted >= UNCOUNTED_BYTES_MAX {
                 room.count(&transaction)?;
             }
-            upkeep.grown(*slot, room.written.top + 1 - room.oldest);
+            upkeep.grown(*slot, (room.written.top + 1).saturating_sub(room.oldest));
         }
         // As much goes as comes, and a little more.
         let trimmed = upkeep.relieve(&transaction, place.rooms, 2 * self.rows + 16)?;

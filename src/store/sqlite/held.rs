@@ -177,3 +177,8 @@ pub(super) fn resize(connection: &Connection, id: i64, bytes: i64, top: u64) -> 
     }
     Ok(())
 }
+
+/// Notes that a room in which no line is holds no bytes.
+pub(super) fn discount(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE room SET bytes = 0, class = 0 WHERE id = ?1")?.execute([id]).map(drop)
+}

@@ -5,7 +5,7 @@
 //! channel, and wake the loop.
 //!
 //! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), this front, `writer`, `commit`
-//! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `reader`, `row`.
+//! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `place` (a file that is deleted), `reader`, `row`.
 //! Then what `chinwag history` uses, without this front: `archive` (reading, beside a server or not) and `restore` (putting lines in).
 //!
 //! # Continuity
@@ -21,6 +21,7 @@ mod ballast;
 mod commit;
 mod held;
 mod open;
+mod place;
 mod reader;
 mod restore;
 mod row;
@@ -376,7 +377,7 @@ impl Sqlite {
         self.read(Job::Fetch { slot, ticket, room: name, part });
     }
 
-    fn fetched(&mut self, slot: usize, ticket: Ticket, part: Part, read: Option<Read>) {
+    fn fetched(&mut self, slot: usize, ticket: Ticket, mut part: Part, read: Option<Read>) {
         let Some(Read { mut lines, oldest }) = read else {
             self.completions.push(Completion::Refused { ticket, code: ErrorCode::Internal });
             return;
@@ -384,9 +385,10 @@ impl Sqlite {
         let room = &mut self.rooms[slot];
         let oldest = oldest.unwrap_or(room.oldest);
         if lines.first().is_some_and(|line| line.seq < room.oldest) {
-            // Some of it went since it was read. Upkeep goes in small steps, so this ends.
+            // Some of it went since it was read. Each time it is less, so this ends.
             lines.retain(|line| line.seq >= room.oldest);
             if lines.is_empty() {
+                part.seqs.0 = room.oldest;
                 return self.fetch(ticket, slot, part);
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -11,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::ballast::Ballast;
+use super::place::Place;
 use super::reader::Reader;
 use super::schema::{self, APPLICATION_ID, Epochs, VERSION};
 use super::upkeep::Upkeep;
@@ -96,7 +98,11 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(path, error) => write!(f, "cannot open the store {}: {error}", path.display()),
-            Self::InUse(path) => write!(f, "another server uses the store {}", path.display()),
+            Self::InUse(path) => write!(
+                f,
+                "another server uses the store {}: stop that one first, or name another file with --store",
+                path.display()
+            ),
             Self::Foreign(path) => write!(f, "{} is no store of chinwag; it is left as it is", path.display()),
             Self::Newer(path, version) => {
                 write!(f, "the store {} is of a later version of chinwag (format {version})", path.display())
@@ -137,7 +143,7 @@ impl Sqlite {
         C: Fn() -> Now + Send + 'static,
         W: Fn() + Clone + Send + 'static,
     {
-        let path = &options.path;
+        let path = &resolve(&options.path)?;
         let system = |error| OpenError::System(path.clone(), error);
         // Before anything is made beside a file that is not ours.
         check_header(path)?;
@@ -159,6 +165,8 @@ impl Sqlite {
             if is_full { OpenError::Full(path.clone()) } else { refusal(path, error) }
         })?;
         lock.note(&marks);
+        let place = |path: PathBuf| Place::of(path).map_err(system);
+        let places = [place(path.clone())?, place(beside(path, "-wal"))?];
         let interval = match options.sync {
             SyncPolicy::Full => None,
             SyncPolicy::Interval(ms) => Some((ms, File::open(beside(path, "-wal")).map_err(system)?)),
@@ -180,6 +188,7 @@ impl Sqlite {
             wake,
             upkeep: Upkeep::new(options.retention),
             ballast,
+            places,
             interval,
             checkpoint_pages: CHECKPOINT_PAGES,
             state: State::default(),
@@ -219,6 +228,28 @@ pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(more);
     name.into()
+}
+
+/// Where a link leads, if it is one: SQLite puts its files beside what it leads to, and whoever uses the file by another name must
+/// find the same lock. The path itself if there is nothing yet.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    let system = |error| OpenError::System(path.to_owned(), error);
+    if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Ok(path.to_owned());
+    }
+    fs::canonicalize(path).map_err(|error| match error.kind() {
+        // Perhaps a disk that is not there. A new store in its place would be in the way.
+        io::ErrorKind::NotFound => system(io::Error::new(error.kind(), "it is a link that leads to nothing")),
+        _ => system(error),
+    })
+}
+
+/// For files that only their owner may read, whatever the umask: they hold private messages, and the key to be anybody. What
+/// SQLite makes beside a file has the mode of that file.
+pub(super) fn own() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
 }
 
 /// Whether there is a file of ours; `false` if there is none yet.
@@ -269,6 +300,8 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         .and_then(|()| getrandom::fill(&mut id))
         .map_err(|error| system(io::Error::other(error)))?;
     let id = u64::from_be_bytes(id);
+    // SQLite would let everybody read it; an empty file is one that it fills.
+    own().create_new(true).open(&new).map_err(system)?;
     let fill = || -> rusqlite::Result<()> {
         let connection = Connection::open(&new)?;
         connection.execute_batch(&format!(
@@ -407,13 +440,7 @@ pub(super) struct Lock {
 impl Lock {
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let system = |error| OpenError::System(path.to_owned(), error);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(beside(path, "-lock"))
-            .map_err(system)?;
+        let mut file = own().create(true).truncate(false).open(beside(path, "-lock")).map_err(system)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
@@ -453,5 +480,12 @@ impl Lock {
         if let Err(error) = written {
             log::warn!("what is noted beside the store cannot be written: {error}");
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is not enough while another thread of this process starts a program, which has a copy of it for a moment.
+        let _ = self.file.unlock();
     }
 }

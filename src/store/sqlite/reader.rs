@@ -11,12 +11,15 @@ use std::sync::mpsc::{Receiver, Sender};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::Answer;
-use super::row::{self, Names};
+use super::row::{self, Names, out_of_order};
 use super::schema::{self, Epochs};
 use crate::chat::{Completion, ErrorCode, Line, Part, RoomName, Ticket, UserId};
 
 /// Rows that one recall looks through: some 3 ms, for which nobody's history waits longer.
 const RECALLED_ROWS_MAX: i64 = 1_000;
+
+/// No `seq` is as large.
+const SEQ_END: u64 = 1 << 53;
 
 /// What the front wants to know.
 pub(super) enum Job {
@@ -147,16 +150,18 @@ impl<W: Fn()> Reader<W> {
         Ok(Found { id: None, epoch, former, written: None, newest: 0, oldest: 1, seen_s: 0 })
     }
 
-    /// The lines of a part, and the oldest that is kept (if the room is in the file). A line that is damaged is a hole: the answer
-    /// begins after it, or ends before it.
+    /// The lines of a part, and the oldest that is kept (if the room is in the file). A line that is damaged or missing is a hole: the
+    /// answer begins after it, or ends before it.
     fn fetch(&mut self, name: &RoomName, part: Part) -> rusqlite::Result<Read> {
         let transaction = self.connection.unchecked_transaction()?;
         let sql = "SELECT id, top FROM room WHERE name = ?1";
-        let room = transaction.prepare_cached(sql)?.query_row([&**name], |row| Ok((row.get(0)?, row.get(1)?)));
+        let room =
+            transaction.prepare_cached(sql)?.query_row([&**name], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
         let Some((id, top)) = room.optional()? else {
             return Ok(Read { lines: Vec::new(), oldest: None });
         };
-        let oldest = end(&transaction, id, "ASC")?.unwrap_or_else(|| i64::cast_unsigned(top) + 1);
+        let top = top.max(0).cast_unsigned();
+        let oldest = end(&transaction, id, "ASC")?.unwrap_or(top + 1);
         let order = if part.newest_first { "DESC" } else { "ASC" };
         let sql = format!(
             "SELECT {} FROM message WHERE room = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq {order}",
@@ -165,11 +170,24 @@ impl<W: Fn()> Reader<W> {
         let mut statement = transaction.prepare_cached(&sql)?;
         let mut rows = statement.query((id, signed(part.seqs.0), signed(part.seqs.1)))?;
         let (mut lines, mut bytes, mut names) = (Vec::<Arc<Line>>::new(), 0, Names::default());
-        let mut damaged = None;
+        let (mut damaged, mut left) = (None, part.seqs);
         while lines.len() < part.lines_max.max(1) as usize
             && let Some(row) = rows.next()?
         {
-            match row::read(row, name, &mut names)? {
+            let line = row::read(row, name, &mut names)?;
+            let seq = line.as_ref().map_or_else(|&seq| seq, |line| line.seq);
+            if !(left.0..=left.1).contains(&seq) {
+                if lines.is_empty() {
+                    return Err(out_of_order());
+                }
+                break;
+            }
+            let is_next = |last: &Arc<Line>| if part.newest_first { seq + 1 == last.seq } else { last.seq + 1 == seq };
+            if !lines.last().is_none_or(is_next) {
+                break;
+            }
+            left = if part.newest_first { (left.0, seq.saturating_sub(1)) } else { (seq + 1, left.1) };
+            match line {
                 Ok(line) => {
                     bytes += line.draft.spelled_bytes();
                     if bytes > part.bytes_max && !lines.is_empty() {
@@ -194,9 +212,9 @@ impl<W: Fn()> Reader<W> {
         if let Some(seq) = damaged {
             self.tell(format!("line {seq} of {name} is damaged and left out"));
         }
-        // Where nothing else was there, what is left begins behind it.
-        let behind = damaged.filter(|_| lines.is_empty()).map_or(0, |seq| seq + 1);
-        Ok(Read { lines, oldest: Some(oldest.max(behind)) })
+        // Where nothing else was there, what is left begins behind it; and what is counted, but not there, is gone.
+        let behind = damaged.map_or(0, |seq| seq + 1).max(if part.newest_first { 0 } else { top.min(part.seqs.1) + 1 });
+        Ok(Read { oldest: Some(if lines.is_empty() { oldest.max(behind) } else { oldest }), lines })
     }
 
     fn recall(&self, name: &RoomName, seqs: (u64, u64)) -> rusqlite::Result<Recalled> {
@@ -205,9 +223,14 @@ impl<W: Fn()> Reader<W> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((&**name, signed(seqs.0), signed(seqs.1), RECALLED_ROWS_MAX))?;
         let (mut ids, mut count, mut through) = (Vec::new(), 0, 0);
+        let mut next = seqs.0;
         while let Some(row) = rows.next()? {
             count += 1;
             through = row.get::<_, i64>(2)?.cast_unsigned();
+            if !(next..=seqs.1).contains(&through) {
+                return Err(out_of_order());
+            }
+            next = through + 1;
             if let Some(id) = row.get::<_, Option<Box<str>>>(1)? {
                 ids.push((UserId(row.get(0)?), id, through));
             }
@@ -262,6 +285,9 @@ pub(super) fn find(
     let id = found.id.expect("it was just read");
     found.newest = found.newest.max(end(connection, id, "DESC")?.unwrap_or(0));
     found.oldest = end(connection, id, "ASC")?.unwrap_or(found.newest + 1);
+    if found.oldest > found.newest + 1 {
+        return Err(out_of_order());
+    }
     if made_in < generation {
         let epoch = epochs.next(&found.epoch, generation);
         let written = std::mem::replace(&mut found.epoch, epoch);
@@ -272,10 +298,16 @@ pub(super) fn find(
 }
 
 /// The first or last `seq` that is kept of a room.
+///
+/// # Errors
+/// Also when it is none.
 pub(super) fn end(connection: &Connection, room: i64, order: &str) -> rusqlite::Result<Option<u64>> {
     let sql = format!("SELECT seq FROM message WHERE room = ?1 ORDER BY seq {order} LIMIT 1");
     let seq = connection.prepare_cached(&sql)?.query_row([room], |row| row.get::<_, i64>(0)).optional()?;
-    Ok(seq.map(i64::cast_unsigned))
+    match seq.map(i64::cast_unsigned) {
+        Some(seq) if !(1..SEQ_END).contains(&seq) => Err(out_of_order()),
+        seq => Ok(seq),
+    }
 }
 
 /// A `seq` in a request may be anything, in the file it is below 2^53.

@@ -114,6 +114,7 @@ impl Restore {
     /// # Errors
     /// When it cannot be used. Then it is as it was.
     pub fn begin(path: &Path) -> Result<Self, OpenError> {
+        let path = &open::resolve(path)?;
         let system = |error| OpenError::System(path.to_owned(), error);
         open::check_header(path)?;
         let lock = Lock::take(path)?;

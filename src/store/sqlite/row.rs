@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, ffi, params};
 
 use crate::chat::{Draft, Line, Name, RoomName, UserId};
 
@@ -68,6 +68,12 @@ fn parse(row: &Row<'_>, room: &RoomName, seq: u64, names: &mut Names) -> rusqlit
         message: row.get_ref(7)?.as_str()?.into(),
     };
     Ok((Line { room: room.clone(), seq, draft }, row.get(6)?))
+}
+
+/// SQLite follows what it finds, and does not see that the keys of a damaged page do not ascend. Whoever goes on from the last one
+/// would go in circles.
+pub(super) fn out_of_order() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some("rows are out of order".to_owned()))
 }
 
 /// Over every field with its length, so that nothing can run over from one into the next.

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod full;
 mod opening;
+mod order;
 mod reading;
 mod restart;
 mod retention;

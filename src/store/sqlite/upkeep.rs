@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::held::{self, Rooms};
-use super::row;
+use super::row::{self, out_of_order};
 use super::schema;
 use crate::chat::{Millis, RoomName};
 
@@ -53,6 +53,8 @@ pub(super) struct Upkeep {
     over: Vec<usize>,
     /// The file was too large when it was last looked at, and there was something to take out.
     too_large: bool,
+    /// Something damaged is in the way: nothing is taken out for now.
+    rests: bool,
     /// The walk: rooms up to this number were looked at.
     walked: Option<i64>,
     next_walk_ms: Millis,
@@ -81,6 +83,7 @@ impl Upkeep {
             retention,
             over: Vec::new(),
             too_large: false,
+            rests: false,
             walked: None,
             next_walk_ms: 0,
             empty_streams: 0,
@@ -101,6 +104,12 @@ impl Upkeep {
         self.over.retain(|&other| other != slot);
     }
 
+    /// Has nothing taken out of the store, until the next [`step`](Self::step): what is damaged in one place does not keep
+    /// lines from being stored in others.
+    pub(super) fn rest(&mut self) {
+        self.rests = true;
+    }
+
     /// When there is a step to be done, on the monotonic clock.
     pub(super) fn due_ms(&self) -> Millis {
         if self.walked.is_some() || self.too_large || !self.over.is_empty() { 0 } else { self.next_walk_ms }
@@ -114,34 +123,59 @@ impl Upkeep {
         mut rows_max: usize,
     ) -> rusqlite::Result<Trimmed> {
         let mut trimmed = Trimmed::new();
+        if self.rests {
+            return Ok(trimmed);
+        }
         while rows_max > 0
             && let Some(&slot) = self.over.last()
         {
             let room = rooms.room(slot);
             let below = (room.written.top + 1).saturating_sub(self.retention.messages_max);
             let id = room.written.id.expect("a room with lines is in the file");
-            let step = trim(connection, id, below, rows_max)?;
+            let step = trim(connection, id, below, rows_max, u64::MAX)?;
             rows_max -= step.rows.min(rows_max);
             trimmed.extend(step.oldest.map(|oldest| (slot, oldest)));
             if step.oldest.is_none_or(|oldest| oldest >= below) {
                 self.over.pop();
             }
         }
-        let largest = if self.is_too_large(connection)? { largest(connection)? } else { None };
-        self.too_large = largest.is_some();
-        if rows_max > 0
-            && let Some((id, name)) = largest
-        {
-            let step = trim(connection, id, u64::MAX, rows_max)?;
-            trimmed.extend(rooms.slot(&name).zip(step.oldest));
-        }
+        self.shrink(connection, rooms, rows_max, &mut trimmed)?;
         Ok(trimmed)
     }
 
-    fn is_too_large(&self, connection: &Connection) -> rusqlite::Result<bool> {
+    /// Takes from the largest rooms in turn, of each an eighth at most, so that none is emptied while others are as large.
+    fn shrink(
+        &mut self,
+        connection: &Connection,
+        rooms: &Rooms,
+        mut rows_max: usize,
+        trimmed: &mut Trimmed,
+    ) -> rusqlite::Result<()> {
+        let mut excess = self.excess_bytes(connection)?;
+        self.too_large = excess > 0 && (rows_max == 0 || largest(connection)?.is_some());
+        while excess > 0
+            && rows_max > 0
+            && let Some((id, name, bytes)) = largest(connection)?
+        {
+            let step = trim(connection, id, u64::MAX, rows_max, excess.min(bytes / 8))?;
+            trimmed.extend(rooms.slot(&name).zip(step.oldest));
+            if step.rows == 0 {
+                // It counts what is not there. Nothing is gained by looking again at once.
+                held::discount(connection, id)?;
+                self.too_large = false;
+                break;
+            }
+            rows_max -= step.rows;
+            excess = excess.saturating_sub(step.bytes);
+        }
+        Ok(())
+    }
+
+    /// By how much the file is too large.
+    fn excess_bytes(&self, connection: &Connection) -> rusqlite::Result<u64> {
         let number = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
         let used = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-        Ok(used.cast_unsigned().saturating_mul(schema::PAGE_BYTES) > self.retention.bytes_max)
+        Ok(used.cast_unsigned().saturating_mul(schema::PAGE_BYTES).saturating_sub(self.retention.bytes_max))
     }
 
     /// One step, for when there is nothing else to do.
@@ -152,16 +186,16 @@ impl Upkeep {
         mono_ms: Millis,
         wall_ms: Millis,
     ) -> rusqlite::Result<Trimmed> {
+        self.rests = false;
         let mut trimmed = self.relieve(connection, rooms, STEP_ROWS)?;
         if self.walked.is_none() && mono_ms < self.next_walk_ms {
             return Ok(trimmed);
         }
         let from = self.walked.unwrap_or(0);
-        let found = look(connection, from)?;
-        if found.is_empty() {
+        let Some((last, found)) = look(connection, from)? else {
             self.end_walk(mono_ms);
             return Ok(trimmed);
-        }
+        };
         let mut rows_max = STEP_ROWS;
         for room in found {
             let (id, step) = (room.id, self.visit(connection, rooms, &room, wall_ms, rows_max)?);
@@ -172,8 +206,8 @@ impl Upkeep {
                 self.walked = Some(id - 1);
                 return Ok(trimmed);
             }
-            self.walked = Some(id);
         }
+        self.walked = Some(last);
         Ok(trimmed)
     }
 
@@ -224,7 +258,7 @@ impl Upkeep {
         if below <= oldest {
             return Ok(Step::default());
         }
-        trim(connection, room.id, below, rows_max)
+        trim(connection, room.id, below, rows_max, u64::MAX)
     }
 }
 
@@ -232,40 +266,55 @@ impl Upkeep {
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
     rows: usize,
+    /// What they cost.
+    bytes: u64,
     /// The oldest line that is left, if anything was taken out.
     oldest: Option<u64>,
 }
 
-/// Takes out a room's oldest lines, of those below a `seq`.
-fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize) -> rusqlite::Result<Step> {
-    let sql = format!(
-        "SELECT count(*), ifnull(max(seq), 0), ifnull(sum(cost), 0) FROM \
-         (SELECT seq, {} AS cost FROM message WHERE room = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3)",
-        row::COST
-    );
+/// Takes out a room's oldest lines, of those below a `seq`: until there are so many, or they cost so much; one at least.
+fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize, bytes_max: u64) -> rusqlite::Result<Step> {
+    let sql = format!("SELECT seq, {} FROM message WHERE room = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3", row::COST);
     let below = i64::try_from(below).unwrap_or(i64::MAX);
-    let values = (id, below, i64::try_from(rows_max).unwrap_or(i64::MAX));
-    let (rows, last, cost): (i64, i64, i64) =
-        connection.prepare_cached(&sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found = statement.query((id, below, i64::try_from(rows_max).unwrap_or(i64::MAX)))?;
+    let (mut rows, mut last, mut bytes) = (0, 0, 0);
+    while let Some(row) = found.next()? {
+        let seq: i64 = row.get(0)?;
+        if seq <= last {
+            return Err(out_of_order());
+        }
+        (rows, last, bytes) = (rows + 1, seq, bytes + row.get::<_, i64>(1)?);
+        if bytes.cast_unsigned() >= bytes_max {
+            break;
+        }
+    }
+    drop(found);
     if rows == 0 {
         return Ok(Step::default());
     }
-    connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
-    held::resize(connection, id, -cost, last.cast_unsigned())?;
-    Ok(Step { rows: rows.cast_unsigned() as usize, oldest: Some(last.cast_unsigned() + 1) })
+    let gone = connection.prepare_cached("DELETE FROM message WHERE room = ?1 AND seq <= ?2")?.execute((id, last))?;
+    if gone != rows {
+        return Err(out_of_order());
+    }
+    held::resize(connection, id, -bytes, last.cast_unsigned())?;
+    Ok(Step { rows, bytes: bytes.cast_unsigned(), oldest: Some(last.cast_unsigned() + 1) })
 }
 
-/// The room that holds most, if there is one that holds anything.
-fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName)>> {
-    let sql = "SELECT id, name FROM room WHERE class > 0 ORDER BY class DESC LIMIT 1";
+/// The room that holds most, and how much, if there is one that holds anything.
+fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName, u64)>> {
+    let sql = "SELECT id, name, bytes FROM room WHERE class > 0 ORDER BY class DESC LIMIT 1";
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_row([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).optional()?;
-    Ok(found.and_then(|(id, name)| Some((id, RoomName::kept(&name)?))))
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
+    let found = statement.query_row([], row).optional()?;
+    Ok(found.and_then(|(id, name, bytes)| Some((id, RoomName::kept(&name)?, bytes.max(0).cast_unsigned()))))
 }
 
-/// The rooms behind this one.
-fn look(connection: &Connection, from: i64) -> rusqlite::Result<Vec<Walked>> {
-    let sql = "SELECT id, name, max(top, ifnull((SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), 0)), seen, (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
+/// The rooms behind this one, and how far that reaches; `None` when there are no more.
+fn look(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Vec<Walked>)>> {
+    let sql = "SELECT id, name, \
+               max(top, ifnull((SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), 0)), seen, \
+               (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
                (SELECT time FROM message WHERE room = room.id ORDER BY seq LIMIT 1) \
                FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
@@ -277,16 +326,20 @@ fn look(connection: &Connection, from: i64) -> rusqlite::Result<Vec<Walked>> {
         let oldest: (Option<u64>, Option<u64>) = (number(4)?, number(5)?);
         Ok((row.get(0)?, name, number(2)?.unwrap_or(0), number(3)?, oldest.0.zip(oldest.1)))
     })?;
-    let mut found = Vec::new();
+    let (mut last, mut found) = (from, Vec::new());
     for room in rooms {
         let (id, name, top, seen_s, oldest) = room?;
+        if id <= last {
+            return Err(out_of_order());
+        }
+        last = id;
         let Some(name) = RoomName::kept(&name) else {
             log::error!("the store has a room {id} by the name {name:?}, which is none");
             continue;
         };
         found.push(Walked { id, name, top, seen_s, oldest });
     }
-    Ok(found)
+    Ok((last > from).then_some((last, found)))
 }
 
 /// The first line at or after a time, as far as `rows_max` reach: the lines before it are older.

@@ -18,8 +18,9 @@ use super::ballast::Ballast;
 use super::commit::{Append, Batch, Committed, Note};
 use super::held::{Held, Rooms};
 use super::open::BUSY_MS;
+use super::place::Place;
 use super::upkeep::{Trimmed, Upkeep};
-use super::{Answer, Failure, schema};
+use super::{Answer, Failure, reader, schema};
 use crate::chat::{ErrorCode, Millis, Now};
 
 /// What the front wants done, in order.
@@ -64,6 +65,8 @@ pub(super) struct Writer<C, W> {
     pub(super) wake: W,
     pub(super) upkeep: Upkeep,
     pub(super) ballast: Ballast,
+    /// The file, and its log.
+    pub(super) places: [Place; 2],
     /// With a bounded interval: how long a commit may be without a sync, and the log's file.
     pub(super) interval: Option<(Millis, File)>,
     /// Pages in the log from which on it is taken over into the file.
@@ -165,6 +168,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                         batch.notes.push(Note::New(slot, room.name.clone(), room.load));
                     }
                     self.state.rooms.hold(slot, *room);
+                    self.look_again(slot);
                 }
                 Op::Release { slot, wall_ms } => {
                     let room = self.state.rooms.release(slot);
@@ -183,6 +187,18 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         batch
     }
 
+    /// Tells of lines that went between when the reader found a room and now: while nobody knew of it, nobody was told.
+    fn look_again(&mut self, slot: usize) {
+        let room = self.state.rooms.room(slot);
+        let Some(id) = room.written.id.filter(|_| room.oldest <= room.written.top) else { return };
+        // What cannot be read is told to whoever wants to.
+        let Ok(oldest) = reader::end(&self.connection, id, "ASC") else { return };
+        let oldest = oldest.unwrap_or(u64::MAX).min(room.written.top + 1);
+        if oldest > room.oldest {
+            self.trimmed(vec![(slot, oldest)]);
+        }
+    }
+
     /// Stores a batch, and tells what became of it.
     fn commit(&mut self, batch: &Batch) -> Result<(), Failure> {
         let now = (self.clock)();
@@ -194,8 +210,18 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         if committed.as_ref().is_err_and(is_full) && self.make_room() {
             committed = self.try_commit(batch, now);
         }
+        if let Some(error) = committed.as_ref().err().filter(|error| is_damage(error)) {
+            // Perhaps it is only where something was to be taken out.
+            self.rest(now, error);
+            committed = self.try_commit(batch, now);
+        }
         let error = match committed {
             Ok(committed) => {
+                // What is acknowledged must be found after the next start.
+                self.places
+                    .iter()
+                    .try_for_each(Place::check)
+                    .map_err(|why| Failure::new(format!("the store is gone: {why}")))?;
                 self.note_commit(now);
                 self.trimmed(committed.trimmed);
                 let lines = batch.appends.iter().zip(committed.lines);
@@ -297,8 +323,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
             }
             // Lines can be stored and read all the same, perhaps: when they cannot, they say so.
             Err(error) if is_damage(&error) => {
-                log::error!("the store is damaged, nothing is taken out of it for now: {error}");
-                self.state.no_step_until_ms = now.mono_ms + DAMAGED_RETRY_MS;
+                self.rest(now, &error);
                 Ok(())
             }
             Err(error) => {
@@ -306,6 +331,13 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                 self.weather(Err(error), now)
             }
         }
+    }
+
+    /// Takes nothing out of the store for a while.
+    fn rest(&mut self, now: Now, error: &rusqlite::Error) {
+        log::error!("the store is damaged, nothing is taken out of it for now: {error}");
+        self.upkeep.rest();
+        self.state.no_step_until_ms = now.mono_ms + DAMAGED_RETRY_MS;
     }
 
     /// Goes on after an error that is not final.

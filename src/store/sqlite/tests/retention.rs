@@ -2,8 +2,11 @@
 
 use rusqlite::Connection;
 
+use super::super::Answer;
+use super::super::held::Rooms;
+use super::super::upkeep::Upkeep;
 use super::support::{ALL, Clock, Driver, Folder};
-use crate::chat::ErrorCode;
+use crate::chat::{Completion, ErrorCode, Request, RoomKey, RoomName, Ticket};
 use crate::store::{Retention, SqliteOptions};
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -126,4 +129,97 @@ fn the_largest_room_makes_place() {
     let oldest = oldest(&mut driver, 1);
     assert!(oldest < 19_500, "{oldest}: no more goes than must");
     driver.assert_counts(1, oldest..=20_000);
+}
+
+/// The reader has found a room, and its lines; the writer does not know yet that it is loaded, and takes some of them out.
+#[test]
+fn what_goes_while_a_room_is_loaded_is_not_told_of_from_memory() {
+    let folder = Folder::new();
+    let clock = Clock::new();
+    let retention = Retention { days_max: 2, ..Retention::default() };
+    let mut driver = open(&folder, &clock, retention);
+    driver.load(1, "a");
+    driver.append_all(1, 1..=10);
+    clock.advance(DAY_MS);
+    driver.append_all(1, 11..=20);
+    drop(driver);
+    let mut driver = open(&folder, &clock, retention);
+    driver.load(9, "another");
+    driver.append(9, "the first walk is over when this is stored");
+    let (load, fetch) = (Ticket(u64::MAX), Ticket(u64::MAX - 1));
+    let (room, name) = (RoomKey(1), RoomName::parse("a").expect("a room's name"));
+    for request in [
+        Request::Load { ticket: load, room, name, must_exist: false },
+        Request::Fetch { ticket: fetch, room, part: ALL },
+    ] {
+        driver.submit(request);
+        let answer = loop {
+            match driver.store.answers.recv().expect("the reader answers") {
+                answer @ (Answer::Found { .. } | Answer::Fetched { .. }) => break answer,
+                other => driver.store.take(other),
+            }
+        };
+        driver.store.take(answer);
+    }
+    clock.advance(DAY_MS + 1);
+    let file = Connection::open(folder.store()).expect("it opens");
+    let first = || file.query_row("SELECT min(seq) FROM message WHERE room = 1", [], |row| row.get::<_, i64>(0));
+    let (writer, _) = driver.store.threads.writer.as_ref().expect("it runs");
+    while first().expect("a number") == 1 {
+        // There is something to wake up for, and nothing to do.
+        writer.send(Vec::new()).expect("it runs");
+        std::thread::yield_now();
+    }
+    let mut answers = Vec::new();
+    driver.store.collect(&mut answers);
+    assert_eq!(answers.iter().map(Completion::ticket).collect::<Vec<_>>(), [load, fetch]);
+    driver.append(1, "21");
+    driver.assert_counts(1, 11..=21);
+}
+
+/// However much is to go at once.
+#[test]
+fn no_room_is_emptied_while_others_are_as_large() {
+    let folder = Folder::new();
+    let mut driver = Driver::at(&folder);
+    for key in 1..=20 {
+        driver.load(key, &format!("room-{key}"));
+        driver.append_all(key, 1..=1_000);
+    }
+    drop(driver);
+    let file = Connection::open(folder.store()).expect("it opens");
+    let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number").cast_unsigned();
+    let bytes_max = number("PRAGMA page_count") * 4_096 - (400 << 10);
+    let mut upkeep = Upkeep::new(Retention { bytes_max, ..Retention::default() });
+    upkeep.relieve(&file, &mut Rooms::default(), 10_000).expect("nothing is wrong");
+    let least = number(
+        "SELECT min(lines) FROM (SELECT (SELECT count(*) FROM message WHERE room = room.id) AS lines FROM room)",
+    );
+    assert!((500..900).contains(&least), "{least}");
+    let left = number("SELECT count(*) FROM message");
+    assert!((10_000..16_000).contains(&left), "{left}: as much goes as must");
+}
+
+/// The clock of the second start is a day behind that of the first.
+#[test]
+fn a_clock_that_goes_back_takes_nothing() {
+    let folder = Folder::new();
+    let (later, earlier) = (Clock::new(), Clock::new());
+    later.advance(DAY_MS);
+    let retention = Retention { days_max: 1, ..Retention::default() };
+    let mut driver = open(&folder, &later, retention);
+    let before = driver.load(1, "a");
+    driver.load(2, "@uaaaaaaaaaaaaaaaa");
+    driver.append_all(1, 1..=5);
+    driver.append_all(2, 1..=5);
+    drop(driver);
+    let mut driver = open(&folder, &earlier, retention);
+    driver.load(9, "another");
+    driver.append(9, "the first walk is over when this is stored");
+    let after = driver.load(1, "a");
+    assert_eq!((after.epoch, after.former, after.newest), (before.epoch, before.former, 5));
+    driver.try_load(2, "@uaaaaaaaaaaaaaaaa", true).expect("its owner is known");
+    driver.append_all(1, 6..=9);
+    driver.assert_counts(1, 1..=9);
+    driver.assert_counts(2, 1..=5);
 }
