@@ -13,16 +13,24 @@ fn ends_after(folder: &Folder, damage: impl FnOnce()) -> (Server, V1) {
     let mut server = Server::durable(folder, &[]);
     let mut alice = V1::come(&server, "alice", &["tea"]);
     say_lines(&mut alice, "tea", 5);
+    let mut plain = server.connect("plain", "/rooms/coffee");
+    plain.json();
     damage();
     alice.send(r#"{"type":"chat","room":"tea","id":"lost","message":"into nothing"}"#);
     let (frames, code) = alice.wire().rest();
     assert!(frames.iter().all(|frame| frame["type"] == "system"), "{frames:?}");
     assert_eq!(code, Some(1011));
+    plain.until("the notice", |frame| frame["code"] == "shutdown");
+    assert_eq!(plain.closed().0, 1011);
     assert_eq!(server.ended().code(), Some(74));
     (server, alice)
 }
 
 /// docs/OPERATIONS.md: "none of it is acknowledged"
+///
+/// > | 1011 | the server's disk failed, and it ends | come back later |
+///
+/// > | 1011 | failed: the server's disk failed, and it ends (section 13) | reconnect and resume |
 #[test]
 fn a_line_is_not_acknowledged_when_the_file_is_gone() {
     let folder = Folder::new();
