@@ -108,6 +108,8 @@ pub(crate) struct Crowd {
     /// It asks for events without ever sleeping. Otherwise who sends to a harness that sleeps pays for waking it: the slower a
     /// subject is, the more often the harness dozes, and the dearer each `send`. A server's clients are on other machines.
     awake: bool,
+    /// How long a client takes over what a read brought.
+    look: Duration,
     /// Wakes one who sleeps more exactly than the kernel's milliseconds.
     alarm: OwnedFd,
 }
@@ -131,12 +133,19 @@ impl Crowd {
             open: 0,
             narrow_from: usize::MAX,
             awake: child::has_own_core(),
+            look: Duration::ZERO,
         })
     }
 
     /// From here on it sleeps while nothing comes.
     pub(crate) fn may_sleep(&mut self) {
         self.awake = false;
+    }
+
+    /// From here on each read takes at least so long, as if the client did something with what came. It computes meanwhile: the harness
+    /// has one thread, so all its clients together are slower by so much.
+    pub(crate) fn take_time(&mut self, look: Duration) {
+        self.look = look;
     }
 
     /// Time since the crowd began, in ns.
@@ -350,7 +359,11 @@ impl Crowd {
             match socket.read(&mut buffer[before..before + space]) {
                 Ok(0) => break self.over(number, None, hear),
                 Ok(bytes) => {
-                    self.read_at = self.start.elapsed().as_nanos() as u64;
+                    let read = self.start.elapsed();
+                    self.read_at = read.as_nanos() as u64;
+                    while !self.look.is_zero() && self.start.elapsed() < read + self.look {
+                        std::hint::spin_loop();
+                    }
                     if client.allowance != u64::MAX {
                         client.allowance -= bytes as u64;
                     }

@@ -259,13 +259,10 @@ fn of(scene: Scene, options: &Options) -> Vec<Planned> {
         Scene::Fanout => paces(options).into_iter().map(|pace| Planned::Fanout(fanout(options, pace))).collect(),
         Scene::Rooms => {
             let count = counts.rooms.map_or(1_000, |rooms| rooms as usize);
-            vec![Planned::Rooms(Rooms {
-                count,
-                members: counts.members as usize,
-                dialect,
-                ids: talk.ids,
-                message_bytes,
-            })]
+            let members = counts.members as usize;
+            let rooms =
+                |unhurried| Planned::Rooms(Rooms { count, members, dialect, ids: talk.ids, message_bytes, unhurried });
+            [false, true].map(rooms).into()
         }
         Scene::Hold => {
             let usual = if options.full { 15_000 } else { 10_000 };

@@ -1,5 +1,7 @@
 //! Many small rooms in which everyone talks: what a message costs where there is hardly anything to share.
 
+use std::time::Duration;
+
 use crate::audience::{Audience, Layout, Seats};
 use crate::failure::Failure;
 use crate::options::Dialect;
@@ -8,6 +10,10 @@ use crate::plan::Setting;
 use crate::results::{Measure, SceneKind, SceneResult};
 
 use super::{audiences, dialect, number, results, take_turns, titled};
+
+/// How long unhurried clients take over what each read brought. With it the harness is slower than the server is with this scene, and than
+/// the floor anyway, so all are given the same load.
+const LOOK: Duration = Duration::from_micros(4);
 
 /// One line is on its way in each room, by its members in turns.
 #[derive(Clone, Debug)]
@@ -22,12 +28,15 @@ pub(crate) struct Rooms {
     pub(crate) ids: bool,
     /// Bytes of a message.
     pub(crate) message_bytes: usize,
+    /// Clients take their time, so that each subject has the same load and none all it can take.
+    pub(crate) unhurried: bool,
 }
 
 impl Rooms {
     /// What it is called.
     pub(crate) fn title(&self) -> String {
-        titled(&format!("rooms of {}", self.members), self.dialect, self.ids)
+        let load = if self.unhurried { ", the same load" } else { "" };
+        titled(&format!("rooms of {}{load}", self.members), self.dialect, self.ids)
     }
 
     /// Runs it.
@@ -43,6 +52,9 @@ impl Rooms {
             laggards: 0,
         };
         let mut audiences = audiences(setting, &layout, &[])?;
+        if self.unhurried {
+            audiences.iter_mut().for_each(|audience| audience.crowd.take_time(LOOK));
+        }
         let rounds = take_turns(setting, &mut audiences, Audience::each_room)?;
         audiences.iter().try_for_each(Audience::finish)?;
         let subjects = results(&mut audiences, rounds);
