@@ -130,6 +130,7 @@ impl Batch {
         // As much goes as comes, and a little more.
         let trimmed = upkeep.relieve(&transaction, place.rooms, 2 * self.rows + 16)?;
         transaction.commit()?;
+        upkeep.committed(place.rooms);
         Ok(Committed { lines, trimmed })
     }
 }

@@ -85,6 +85,16 @@ impl Rooms {
         self.slots.iter_mut().flatten()
     }
 
+    /// How many slots there are, with those in which no room is.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What is in the file of a slot's room, if there is one.
+    pub(super) fn written(&self, slot: usize) -> Option<&Written> {
+        self.slots.get(slot)?.as_ref().map(|room| &room.written)
+    }
+
     /// The slot of a room, if it is loaded.
     pub(super) fn slot(&self, name: &RoomName) -> Option<usize> {
         self.by_name.get(name).copied()

@@ -19,6 +19,7 @@
 mod archive;
 mod ballast;
 mod commit;
+mod count;
 mod held;
 mod open;
 mod place;

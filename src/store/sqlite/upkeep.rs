@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::count::Count;
 use super::held::{self, Rooms};
 use super::row::{self, out_of_order};
 use super::schema;
@@ -53,6 +54,8 @@ pub(super) struct Upkeep {
     over: Vec<usize>,
     /// The file was too large when it was last looked at, and there was something to take out.
     too_large: bool,
+    /// Of what is not counted yet.
+    count: Count,
     /// Something damaged is in the way: nothing is taken out for now.
     rests: bool,
     /// The walk: rooms up to this number were looked at.
@@ -83,6 +86,7 @@ impl Upkeep {
             retention,
             over: Vec::new(),
             too_large: false,
+            count: Count::default(),
             rests: false,
             walked: None,
             next_walk_ms: 0,
@@ -115,13 +119,14 @@ impl Upkeep {
         if self.walked.is_some() || self.too_large || !self.over.is_empty() { 0 } else { self.next_walk_ms }
     }
 
-    /// Takes out what is over the limits, `rows_max` rows at most.
+    /// Takes out what is over the limits, `rows_max` rows at most. Once that is committed, [`committed`](Self::committed) must be told.
     pub(super) fn relieve(
         &mut self,
         connection: &Connection,
         rooms: &mut Rooms,
         mut rows_max: usize,
     ) -> rusqlite::Result<Trimmed> {
+        self.count.begin();
         let mut trimmed = Trimmed::new();
         if self.rests {
             return Ok(trimmed);
@@ -143,6 +148,11 @@ impl Upkeep {
         Ok(trimmed)
     }
 
+    /// What was taken out is gone.
+    pub(super) fn committed(&mut self, rooms: &mut Rooms) {
+        self.count.committed(rooms);
+    }
+
     /// Takes from the largest rooms in turn, of each an eighth at most, so that none is emptied while others are as large.
     fn shrink(
         &mut self,
@@ -152,7 +162,13 @@ impl Upkeep {
         trimmed: &mut Trimmed,
     ) -> rusqlite::Result<()> {
         let mut excess = self.excess_bytes(connection)?;
-        self.too_large = excess > 0 && (rows_max == 0 || largest(connection)?.is_some());
+        self.too_large = excess > 0;
+        if excess == 0 || rows_max == 0 {
+            return Ok(());
+        }
+        let known = largest(connection)?.map_or(0, |(_, _, bytes)| bytes);
+        let may_be_more = self.count.go_on(connection, rooms, rows_max, known)?;
+        self.too_large = may_be_more || largest(connection)?.is_some();
         while excess > 0
             && rows_max > 0
             && let Some((id, name, bytes)) = largest(connection)?

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use super::super::Answer;
-use super::super::held::Rooms;
+use super::super::count::Count;
+use super::super::held::{Held, Rooms, Written};
 use super::super::upkeep::Upkeep;
 use super::support::{ALL, Clock, Driver, Folder};
 use crate::chat::{Completion, ErrorCode, Request, RoomKey, RoomName, Ticket};
@@ -222,4 +223,69 @@ fn a_clock_that_goes_back_takes_nothing() {
     driver.append_all(1, 6..=9);
     driver.assert_counts(1, 1..=9);
     driver.assert_counts(2, 1..=5);
+}
+
+/// Rows of rooms count 64 KiB at a time, which so many rooms never come to.
+#[test]
+fn the_file_is_no_larger_than_it_may_be_while_all_rooms_stay_loaded() {
+    let folder = Folder::new();
+    let retention = Retention { bytes_max: 1 << 20, ..Retention::default() };
+    let mut driver = open(&folder, &Clock::new(), retention);
+    let file = Connection::open(folder.store()).expect("it opens");
+    let used = || {
+        let number = |sql| file.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number").cast_unsigned();
+        (number("PRAGMA page_count") - number("PRAGMA freelist_count")) * 4_096
+    };
+    for key in 1..=100 {
+        driver.load(key, &format!("room-{key}"));
+    }
+    for round in 0..20 {
+        for key in 1..=100 {
+            driver.append_all(key, round * 40 + 1..=round * 40 + 40);
+        }
+        // A commit takes out as much as comes and a little more, but whole pages only.
+        assert!(used() <= retention.bytes_max + (64 << 10), "{}", used());
+    }
+    // The rest goes when there is nothing else to do.
+    let (writer, _) = driver.store.threads.writer.as_ref().expect("it runs");
+    while used() > retention.bytes_max {
+        writer.send(Vec::new()).expect("it runs");
+        std::thread::yield_now();
+    }
+    let sql = "SELECT count(*) FROM message GROUP BY room HAVING max(seq) = 800 AND min(seq) = 801 - count(*)";
+    let mut left = file.prepare(sql).expect("it is right");
+    let left = left.query_map([], |row| row.get(0)).expect("it is read");
+    let left: Vec<u64> = left.map(|lines: Result<i64, _>| lines.expect("a number").cast_unsigned()).collect();
+    assert_eq!(left.len(), 100, "the newest of each room are there");
+    let (least, most) = (left.iter().min().expect("rooms"), left.iter().max().expect("rooms"));
+    assert!(*least >= 20 && *most <= 3 * least, "all lose alike: {left:?}");
+    assert!(left.iter().sum::<u64>() > 6_000, "no more goes than must: {left:?}");
+}
+
+#[test]
+fn what_a_transaction_counts_that_fails_is_counted_by_the_next_and_only_once() {
+    let folder = Folder::new();
+    let mut driver = Driver::at(&folder);
+    let epoch = driver.load(1, "a").epoch;
+    driver.append_all(1, 1..=10);
+    drop(driver);
+    let file = Connection::open(folder.store()).expect("it opens");
+    let bytes = || file.query_row("SELECT bytes FROM room", [], |row| row.get::<_, i64>(0)).expect("a number");
+    let before = bytes();
+    let written = Written { top: 10, id: Some(1), epoch: None, checked: true, uncounted: 5_000 };
+    let name = RoomName::parse("a").expect("a room's name");
+    let (mut rooms, mut count) = (Rooms::default(), Count::default());
+    rooms.hold(0, Held { load: 1, name, epoch, former: None, oldest: 1, seen_s: 0, written, touched: None });
+    let transaction = file.unchecked_transaction().expect("it begins");
+    count.begin();
+    assert!(count.go_on(&file, &rooms, 10, 0).expect("nothing is wrong"));
+    transaction.rollback().expect("it ends");
+    assert_eq!(bytes(), before);
+    for _ in 0..2 {
+        count.begin();
+        count.go_on(&file, &rooms, 10, 0).expect("nothing is wrong");
+        count.committed(&mut rooms);
+        assert_eq!(bytes(), before + 5_000);
+    }
+    assert!(!count.go_on(&file, &rooms, 10, 0).expect("nothing is wrong"), "there is no more");
 }
