@@ -53,7 +53,9 @@ impl Rooms {
         };
         let mut audiences = audiences(setting, &layout, &[])?;
         if self.unhurried {
-            audiences.iter_mut().for_each(|audience| audience.crowd.take_time(LOOK));
+            for audience in &mut audiences {
+                audience.crowd.take_time(LOOK);
+            }
         }
         let rounds = take_turns(setting, &mut audiences, Audience::each_room)?;
         audiences.iter().try_for_each(Audience::finish)?;
