@@ -116,10 +116,12 @@ impl Launch {
             log: Arc::default(),
         });
         let lines = read_lines(child.stdout.take().expect("it was piped"));
+        let (log_is_open, log_ended) = std::sync::mpsc::channel::<()>();
         if !self.leave_stderr {
             let mut stderr = BufReader::new(child.stderr.take().expect("it was piped"));
             let log = Arc::clone(&scene.log);
             std::thread::spawn(move || {
+                let _open = log_is_open;
                 let mut line = String::new();
                 while stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
                     lock(&log).push_str(&std::mem::take(&mut line));
@@ -127,7 +129,7 @@ impl Launch {
             });
         }
         let (address, said) = (SocketAddr::from(([127, 0, 0, 1], 0)), String::new());
-        let mut server = Server { child, lines, address, said, shell: self.shell, scene };
+        let mut server = Server { child, lines, log_ended, address, said, shell: self.shell, scene };
         server.said = server.next_line();
         server.address = address_in(&server.said);
         server
@@ -183,6 +185,8 @@ impl Scene {
 pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
+    /// Says nothing, and ends when all of standard error was read.
+    log_ended: Receiver<()>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// Its first line on standard output.
@@ -288,7 +292,7 @@ impl Server {
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} failed");
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself, and all that it logged was read.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut status = None;
@@ -296,6 +300,7 @@ impl Server {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });
+        let _ = self.log_ended.recv_timeout(PATIENCE);
         status.expect("it was awaited")
     }
 

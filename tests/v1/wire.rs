@@ -236,6 +236,8 @@ impl Wire {
                 self.buffer.extend_from_slice(&chunk[..length]);
                 length
             }
+            // These tests were stopped for a while (signal(7): a read that has a timeout is not taken up again).
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
                 self.scene.note(&format!("{} was reset", self.who));
                 0
