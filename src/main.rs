@@ -21,7 +21,7 @@ use chinwag::engine::{Outcome, Server};
 use chinwag::history::{self, Task};
 use chinwag::logging;
 
-/// What a rush took goes back to the system within seconds after it: the C library's allocator keeps more than half of it (see
+/// What is free goes back to the system at once: the C library's allocator keeps more than half of it (see
 /// docs/ARCHITECTURE.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -393,7 +393,7 @@ fn storm(server: &Server, crowd: &mut Crowd, speaker: &mut Client, round: u32) -
     here
 }
 
-/// Waits until the server's memory has not shrunk for three seconds: what is free goes back within one. Gives what it is then.
+/// Waits until the server's memory has not shrunk for three seconds: what those who came to say hello took is back by then. Gives what it is then.
 fn settled_bytes(server: &Server) -> u64 {
     let (mut least, mut same) = (u64::MAX, 0);
     while same < 30 {
