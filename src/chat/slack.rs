@@ -13,51 +13,57 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::{Array, SmallVec};
 
-/// Items for which a collection keeps room, however few it holds.
-pub const ITEMS_KEPT: usize = 256;
+/// Room that a collection keeps, however few items it holds: a page.
+const BYTES_KEPT: usize = 4_096;
+
+/// So many items have room there; of large ones a few have it nevertheless.
+pub const fn items_kept<T>() -> usize {
+    const FEW: usize = 8;
+    if size_of::<T>() > BYTES_KEPT / FEW { FEW } else { BYTES_KEPT / size_of::<T>() }
+}
 
 /// Whether a collection with room for `capacity` items should give some back when it holds `length`.
-const fn is_slack(length: usize, capacity: usize) -> bool {
-    capacity > ITEMS_KEPT && length < capacity / 4
+const fn is_slack<T>(length: usize, capacity: usize) -> bool {
+    capacity > items_kept::<T>() && length < capacity / 4
 }
 
 /// How much room it then keeps.
-const fn room_for(length: usize) -> usize {
-    if length < ITEMS_KEPT / 2 { ITEMS_KEPT } else { 2 * length }
+const fn room_for<T>(length: usize) -> usize {
+    if length < items_kept::<T>() / 2 { items_kept::<T>() } else { 2 * length }
 }
 
 /// Gives back what a list has too much.
 pub fn trim<T>(list: &mut Vec<T>) {
-    if is_slack(list.len(), list.capacity()) {
-        list.shrink_to(room_for(list.len()));
+    if is_slack::<T>(list.len(), list.capacity()) {
+        list.shrink_to(room_for::<T>(list.len()));
     }
 }
 
 /// Gives back what a queue has too much.
 pub fn trim_queue<T>(queue: &mut VecDeque<T>) {
-    if is_slack(queue.len(), queue.capacity()) {
-        queue.shrink_to(room_for(queue.len()));
+    if is_slack::<T>(queue.len(), queue.capacity()) {
+        queue.shrink_to(room_for::<T>(queue.len()));
     }
 }
 
 /// Gives back what a table has too much.
 pub fn trim_table<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
-    if is_slack(table.len(), table.capacity()) {
-        table.shrink_to(room_for(table.len()));
+    if is_slack::<(K, V)>(table.len(), table.capacity()) {
+        table.shrink_to(room_for::<(K, V)>(table.len()));
     }
 }
 
 /// Gives back what a short list has too much that was long once.
 pub fn trim_small<A: Array>(list: &mut SmallVec<A>) {
-    if is_slack(list.len(), list.capacity()) {
+    if is_slack::<A::Item>(list.len(), list.capacity()) {
         list.shrink_to_fit();
     }
 }
 
 /// Gives back what an index has too much; `hash` gives an item's.
 pub fn trim_index<T>(index: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
-    if is_slack(index.len(), index.capacity()) {
-        index.shrink_to(room_for(index.len()), hash);
+    if is_slack::<T>(index.len(), index.capacity()) {
+        index.shrink_to(room_for::<T>(index.len()), hash);
     }
 }
 
@@ -83,7 +89,7 @@ impl<T> Slots<T> {
     pub fn remove(&mut self, key: usize) -> T {
         let item = self.slab.remove(key);
         self.patience = self.patience.saturating_sub(1);
-        if self.patience == 0 && is_slack(self.slab.len(), self.slab.capacity()) {
+        if self.patience == 0 && is_slack::<T>(self.slab.len(), self.slab.capacity()) {
             let capacity = self.slab.capacity();
             self.slab.shrink_to_fit();
             // To give something back walks over all slots, and must not happen at each removal. To find that the last slot has a
@@ -128,7 +134,7 @@ mod tests {
             let key = slots.insert(number);
             slots.remove(key);
         });
-        assert!(slots.capacity() <= ITEMS_KEPT, "{}", slots.capacity());
+        assert!(slots.capacity() <= items_kept::<i32>(), "{}", slots.capacity());
         assert_eq!((slots[0], slots.len()), (0, 1));
     }
 
@@ -141,23 +147,29 @@ mod tests {
             for key in keys {
                 slots.remove(key);
             }
-            assert!(slots.capacity() <= ITEMS_KEPT, "seed {seed}: {}", slots.capacity());
+            assert!(slots.capacity() <= items_kept::<i32>(), "seed {seed}: {}", slots.capacity());
         }
     }
 
     #[test]
     fn a_few_items_keep_their_room_and_many_do_not() {
-        let mut list: Vec<u8> = Vec::with_capacity(ITEMS_KEPT);
+        let kept = items_kept::<[u8; 64]>();
+        let mut list: Vec<[u8; 64]> = Vec::with_capacity(kept);
         trim(&mut list);
-        assert_eq!(list.capacity(), ITEMS_KEPT);
-        list.resize(100_000, 0);
+        assert_eq!(list.capacity(), kept);
+        list.resize(10_000, [0; 64]);
         trim(&mut list);
-        assert!(list.capacity() >= 100_000);
-        list.truncate(10_000);
+        assert!(list.capacity() >= 10_000);
+        list.truncate(1_000);
         trim(&mut list);
-        assert_eq!(list.capacity(), 20_000);
+        assert_eq!(list.capacity(), 2_000);
         list.clear();
         trim(&mut list);
-        assert_eq!(list.capacity(), ITEMS_KEPT);
+        assert_eq!(list.capacity(), kept);
+    }
+
+    #[test]
+    fn what_is_kept_is_a_page_or_a_few_items() {
+        assert_eq!([items_kept::<u8>(), items_kept::<u64>(), items_kept::<[u8; 4_096]>()], [4_096, 512, 8]);
     }
 }

@@ -10,13 +10,14 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::chat::slack;
 use crate::wire::frame;
 
 /// The bit of [`Span::start`] that tells the two buffers apart; each stays far below 2 GiB, see `hear::TURN_UNITS`.
 const REPLIES: u32 = 1 << 31;
 
 /// A buffer that grew past this for one turn is given back after it.
-const BUFFER_KEPT_BYTES: usize = 1 << 16;
+const BUFFER_KEPT_BYTES: usize = 1 << 14;
 
 /// A range of whole frames in one of the turn's two buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,6 +160,7 @@ impl TurnBuffer {
                 self.kept_bytes -= bytes.len();
             }
         }
+        slack::trim_table(&mut self.kept);
     }
 }
 

@@ -25,8 +25,8 @@ const WORDS: usize = SLOTS as usize / 64;
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// Vectors up to this many entries are kept however empty they are (24 KiB).
-const KEPT_ENTRIES: usize = 1024;
+/// Vectors up to this many entries are kept however empty they are (6 KiB).
+const KEPT_ENTRIES: usize = 256;
 
 /// An entry, or a place that is free.
 struct Node {

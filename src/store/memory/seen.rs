@@ -94,7 +94,7 @@ impl Seen {
 
     /// Closes the holes when they are more than the records: so each costs its share of one walk.
     fn compact(&mut self) {
-        if self.records.len() <= 2 * self.len() + slack::ITEMS_KEPT {
+        if self.records.len() <= 2 * self.len() + slack::items_kept::<Record>() {
             return;
         }
         self.records.retain(|record| !record.taken);
