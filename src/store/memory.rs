@@ -14,7 +14,8 @@ use crate::chat::{Completion, ErrorCode, Line, Millis, Part, Request, RoomKey, R
 use super::ring::{Ring, Sizes};
 use seen::Seen;
 
-/// How long a user's stream is kept after the user was last seen: as long as a session is good.
+/// How long a user's stream is kept after the user was last seen: as long as a session is good. Of one that never held a line only the
+/// day is noted.
 const STREAM_KEPT_MS: Millis = 30 * 24 * 3_600_000;
 
 /// How much [`Memory`] keeps.

@@ -342,7 +342,7 @@ fn a_stream_counts_for_the_bytes_that_are_kept() {
     assert_eq!(oldest("tea"), 1);
 }
 
-/// > dropped 30 days after the user was last seen
+/// > dropped 30 days, or up to a day more, after the user was last seen
 ///
 /// Until then it is kept, though nobody is there: its numbers go on.
 #[test]

@@ -1,8 +1,8 @@
 //! Users who were here, and to whom nobody has written yet: what is left of a stream that holds nothing and never did.
 //!
-//! A stream is kept for 30 days after its owner was last seen, so that others can write to it meanwhile. Most of those
-//! who come by once are never written to, and a room costs some 600 bytes: a record here costs about 30, all of them in
-//! two blocks of memory, so that they do not pin pages all over the heap.
+//! A stream is kept for 30 days after the day on which its owner was last seen, so that others can write to it meanwhile. Most
+//! of those who come by once are never written to, and a room costs some 600 bytes: a record here costs about 24, all of
+//! them in two blocks of memory, so that they do not pin pages all over the heap.
 
 use std::collections::VecDeque;
 
@@ -23,16 +23,25 @@ pub(super) struct Seen {
     first: u32,
 }
 
-/// One user, or a hole.
+/// One user, or a hole: 16 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     user: UserId,
-    /// Whether it is none any more.
-    taken: bool,
+    /// Days since 1970, so good until the year 2149; [`TAKEN`] for a hole.
+    seen_day: u16,
     /// The number of the stream's life, of which its epoch is made.
     life: u32,
-    /// Seconds since 1970; good until the year 2106.
-    seen_s: u32,
+}
+
+/// The day of what is none any more.
+const TAKEN: u16 = u16::MAX;
+
+const DAY_MS: Millis = 24 * 3_600_000;
+
+impl Record {
+    fn is_taken(&self) -> bool {
+        self.seen_day == TAKEN
+    }
 }
 
 impl Seen {
@@ -45,8 +54,8 @@ impl Seen {
         self.compact();
         let (records, first) = (&mut self.records, self.first);
         let number = first.wrapping_add(records.len() as u32);
-        let seen_s = u32::try_from(wall_ms / 1_000).unwrap_or(u32::MAX);
-        records.push_back(Record { user, taken: false, life, seen_s });
+        let seen_day = u16::try_from(wall_ms / DAY_MS).unwrap_or(u16::MAX).min(TAKEN - 1);
+        records.push_back(Record { user, seen_day, life });
         let rehash = |&number: &u32| records[number.wrapping_sub(first) as usize].user.hash_bits();
         self.numbers.insert_unique(user.hash_bits(), number, rehash);
     }
@@ -57,7 +66,7 @@ impl Seen {
         let place = |number: u32| number.wrapping_sub(first) as usize;
         let entry = self.numbers.find_entry(user.hash_bits(), |&number| records[place(number)].user == user).ok()?;
         let record = &mut records[place(entry.remove().0)];
-        record.taken = true;
+        record.seen_day = TAKEN;
         let life = record.life;
         self.skip_holes();
         let (records, first) = (&self.records, self.first);
@@ -71,10 +80,10 @@ impl Seen {
         self.take(record.user).is_some()
     }
 
-    /// Takes out those who were last seen `kept_ms` ago or longer. Bounded by how many they are.
+    /// Takes out those who were last seen on a day that ended `kept_ms` ago or longer. Bounded by how many they are.
     pub(super) fn forget_older(&mut self, wall_ms: Millis, kept_ms: Millis) {
         while let Some(record) = self.records.front()
-            && u64::from(record.seen_s) * 1_000 + kept_ms <= wall_ms
+            && (u64::from(record.seen_day) + 1) * DAY_MS + kept_ms <= wall_ms
         {
             self.forget_first();
         }
@@ -82,7 +91,7 @@ impl Seen {
 
     /// The first record is never a hole.
     fn skip_holes(&mut self) {
-        while self.records.front().is_some_and(|record| record.taken) {
+        while self.records.front().is_some_and(Record::is_taken) {
             self.records.pop_front();
             self.first = self.first.wrapping_add(1);
         }
@@ -97,7 +106,7 @@ impl Seen {
         if self.records.len() <= 2 * self.len() + slack::items_kept::<Record>() {
             return;
         }
-        self.records.retain(|record| !record.taken);
+        self.records.retain(|record| !record.is_taken());
         slack::trim_queue(&mut self.records);
         self.first = 0;
         self.numbers = HashTable::with_capacity(self.records.len());
@@ -109,9 +118,9 @@ impl Seen {
     /// Holds that the two agree.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        assert_eq!(self.records.iter().filter(|record| !record.taken).count(), self.numbers.len());
-        assert!(!self.records.front().is_some_and(|record| record.taken));
-        for (place, record) in self.records.iter().enumerate().filter(|(_, record)| !record.taken) {
+        assert_eq!(self.records.iter().filter(|record| !record.is_taken()).count(), self.numbers.len());
+        assert!(!self.records.front().is_some_and(Record::is_taken));
+        for (place, record) in self.records.iter().enumerate().filter(|(_, record)| !record.is_taken()) {
             let number = self.first.wrapping_add(place as u32);
             assert!(self.numbers.find(record.user.hash_bits(), |&other| other == number).is_some());
         }
@@ -135,14 +144,15 @@ mod tests {
     fn they_go_in_the_order_in_which_they_were_seen() {
         let mut seen = Seen::default();
         for number in 0..5 {
-            seen.insert(user(number), LIFE, u64::from(number) * 1_000);
+            seen.insert(user(number), LIFE, u64::from(number) * DAY_MS);
         }
         assert_eq!((seen.take(user(0)), seen.take(user(3)), seen.take(user(3))), (Some(LIFE), Some(LIFE), None));
-        seen.insert(user(0), LIFE, 5_000);
+        seen.insert(user(0), LIFE, 5 * DAY_MS);
         seen.check();
-        seen.forget_older(10_999, 10_000);
+        // Who was seen on the second day, at whatever time, was not before the third.
+        seen.forget_older(12 * DAY_MS - 1, 10 * DAY_MS);
         assert_eq!(seen.len(), 4, "nobody has gone");
-        seen.forget_older(12_000, 10_000);
+        seen.forget_older(13 * DAY_MS, 10 * DAY_MS);
         seen.check();
         assert_eq!(
             [1, 2, 4, 0].map(|number| seen.records.iter().any(|record| record.user == user(number))),

@@ -196,14 +196,15 @@ fn a_stream_is_kept_for_thirty_days_though_it_is_empty() {
     driver.load(2, "a").expect("there is place");
     driver.unload_at(2, 1_000 + STREAM_KEPT_MS - 1);
     assert_eq!(driver.load_named(1, stream(1), true).expect("it is kept").0, first);
-    // Seen again: the time counts from here.
-    driver.unload_at(1, 2_000);
+    // Seen again: the time counts from here, by the day.
+    let (noon, day) = (36 * 3_600_000, 24 * 3_600_000);
+    driver.unload_at(1, noon);
     driver.load(2, "a").expect("there is place");
-    driver.unload_at(2, 1_000 + STREAM_KEPT_MS);
+    driver.unload_at(2, noon + STREAM_KEPT_MS);
     assert_eq!(driver.load_named(1, stream(1), true).expect("it is kept").0, first);
-    driver.unload_at(1, 2_000);
+    driver.unload_at(1, noon);
     driver.load(2, "a").expect("there is place");
-    driver.unload_at(2, 2_000 + STREAM_KEPT_MS);
+    driver.unload_at(2, 2 * day + STREAM_KEPT_MS);
     assert_eq!(driver.load_named(1, stream(1), true), Err(ErrorCode::NoSuchUser));
 }
 
