@@ -256,7 +256,7 @@ impl Server {
             }
             self.events.clear();
         }
-        self.now = self.clock.now();
+        self.now = self.clock.wake(self.now, timeout);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let mut signalled = false;
         for event in &events {
