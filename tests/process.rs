@@ -169,6 +169,27 @@ fn no_acknowledged_line_is_lost_at_shutdown() {
     assert_eq!(server.ended().code(), Some(0));
 }
 
+/// > silence is counted only while the server reads that connection.
+///
+/// So nobody is closed who was silent, or said something, while the server was stopped for longer than silence may last.
+#[test]
+fn while_it_is_stopped_nobody_is_silent() {
+    let server = Server::start(&["--ping-ms", "500", "--silence-ms", "2500"]);
+    let mut alice = server.join("alice", "tea", 1);
+    let mut bob = server.join("bob", "tea", 2);
+    assert_eq!(alice.json()["name"], "bob");
+    // By this one it is known how long the other was stopped.
+    let clock = Server::start(&["--ping-ms", "1000", "--silence-ms", "4000"]);
+    let mut silent = clock.raw().upgraded("/");
+    server.signal("STOP");
+    bob.send("hello?");
+    assert_eq!(silent.until(common::raw::CLOSE).close().0, 4003);
+    server.signal("CONT");
+    bob.expect_chat("bob", "hello?");
+    alice.expect_chat("bob", "hello?");
+    alice.quiet();
+}
+
 /// The log tells each connection's coming, going and reason, and never what people say.
 #[test]
 fn the_log_has_reasons_and_no_words_of_people() {
