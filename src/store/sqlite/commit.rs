@@ -6,7 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use smallvec::SmallVec;
 
 use super::Stored;
-use super::held::{Held, Rooms, Written};
+use super::held::{Held, Rooms};
 use super::row;
 use super::upkeep::{self, Trimmed, Upkeep};
 use crate::chat::{Draft, ErrorCode, Line, Millis, RoomName, Ticket};
@@ -59,12 +59,6 @@ pub(super) struct Committed {
     pub(super) trimmed: Trimmed,
 }
 
-/// A room that the transaction has changed.
-struct Touched {
-    slot: usize,
-    before: Written,
-}
-
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.notes.is_empty() && self.appends.is_empty()
@@ -82,35 +76,22 @@ impl Batch {
         generation: u64,
         wall_ms: Millis,
     ) -> rusqlite::Result<Committed> {
-        let mut touched = Vec::new();
-        let place = Place { rooms, generation, wall_ms };
-        let committed = self.store(connection, place, upkeep, &mut touched);
-        if committed.is_err() {
-            for Touched { slot, before } in touched {
-                rooms.room(slot).written = before;
-            }
-        }
+        let committed = self.store(connection, Place { rooms, generation, wall_ms }, upkeep);
+        rooms.end(committed.is_ok());
         committed
     }
 
-    fn store(
-        &self,
-        connection: &Connection,
-        mut place: Place<'_>,
-        upkeep: &mut Upkeep,
-        touched: &mut Vec<Touched>,
-    ) -> rusqlite::Result<Committed> {
+    fn store(&self, connection: &Connection, mut place: Place<'_>, upkeep: &mut Upkeep) -> rusqlite::Result<Committed> {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         for note in &self.notes {
-            place.write(&transaction, note, touched)?;
+            place.write(&transaction, note)?;
         }
         let mut statement = row::prepare_insert(&transaction)?;
         let mut lines = Vec::with_capacity(self.appends.len());
         for append in &self.appends {
             let mut placed = Lines::with_capacity(append.rows.len());
             for (slot, draft) in &append.rows {
-                let id = place.touch(&transaction, *slot, touched)?;
-                let room = place.rooms.room(*slot);
+                let (id, room) = place.change(&transaction, *slot)?;
                 room.written.top += 1;
                 let line = Arc::new(Line { room: room.name.clone(), seq: room.written.top, draft: draft.clone() });
                 row::insert(&mut statement, id, &line)?;
@@ -120,17 +101,16 @@ impl Batch {
             lines.push(placed);
         }
         drop(statement);
-        for Touched { slot, .. } in &*touched {
-            let room = place.rooms.room(*slot);
+        for slot in place.rooms.changed() {
+            let room = place.rooms.room(slot);
             if room.written.uncounted >= UNCOUNTED_BYTES_MAX {
                 room.count(&transaction)?;
             }
-            upkeep.grown(*slot, (room.written.top + 1).saturating_sub(room.oldest));
+            upkeep.grown(slot, (room.written.top + 1).saturating_sub(room.oldest));
         }
         // As much goes as comes, and a little more.
         let trimmed = upkeep.relieve(&transaction, place.rooms, 2 * self.rows + 16)?;
         transaction.commit()?;
-        upkeep.committed(place.rooms);
         Ok(Committed { lines, trimmed })
     }
 }
@@ -143,22 +123,17 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Sees to it that a room is in the file, and can be as it was if this fails; gives its number.
-    fn touch(&mut self, connection: &Connection, slot: usize, touched: &mut Vec<Touched>) -> rusqlite::Result<i64> {
-        let room = self.rooms.room(slot);
-        let known = room.touched.and_then(|place| touched.get(place)).is_some_and(|other| other.slot == slot);
-        if !known {
-            room.touched = Some(touched.len());
-            touched.push(Touched { slot, before: room.written.clone() });
-        }
-        room.ensure(connection, self.generation, self.wall_ms)
+    /// Sees to it that a room that is to be changed is in the file; gives its number there.
+    fn change(&mut self, connection: &Connection, slot: usize) -> rusqlite::Result<(i64, &mut Held)> {
+        let room = self.rooms.change(slot);
+        Ok((room.ensure(connection, self.generation, self.wall_ms)?, room))
     }
 
-    fn write(&mut self, connection: &Connection, note: &Note, touched: &mut Vec<Touched>) -> rusqlite::Result<()> {
+    fn write(&mut self, connection: &Connection, note: &Note) -> rusqlite::Result<()> {
         match note {
             Note::New(slot, _, load) => {
                 if self.rooms.is_held(*slot, *load) {
-                    self.touch(connection, *slot, touched)?;
+                    self.change(connection, *slot)?;
                 }
                 Ok(())
             }

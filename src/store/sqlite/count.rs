@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::held::{self, Rooms};
+use super::held::Rooms;
 
 /// Slots looked at in one transaction: in memory, some µs.
 const SLOTS_LOOKED_AT: usize = 1_000;
@@ -18,41 +18,32 @@ pub(super) struct Count {
     next: usize,
     /// In this round there was a room whose row does not count everything.
     found: bool,
-    /// What the transaction in hand has counted, by slots. The rooms learn of it when it is committed.
-    counted: Vec<(usize, usize)>,
 }
 
 impl Count {
-    /// A transaction begins. If the last one has failed, nothing was counted in it.
-    pub(super) fn begin(&mut self) {
-        self.counted.clear();
-    }
-
     /// Has the rows of some rooms count everything, `rows_max` of them at most: those that have most to be counted, if it is more than
     /// `bytes_min`. `false` when a round is over in which there was nothing to be counted in any room.
     pub(super) fn go_on(
         &mut self,
         connection: &Connection,
-        rooms: &Rooms,
+        rooms: &mut Rooms,
         rows_max: usize,
         bytes_min: u64,
     ) -> rusqlite::Result<bool> {
         let end = rooms.slots().min(self.next + SLOTS_LOOKED_AT);
         let mut most = Vec::new();
         for slot in self.next..end {
-            let Some(written) = rooms.written(slot) else { continue };
-            if let (Some(id), bytes @ 1..) = (written.id, written.uncounted) {
+            if let bytes @ 1.. = rooms.uncounted(slot) {
                 self.found = true;
                 if bytes as u64 > bytes_min {
-                    most.push((bytes, slot, id, written.top));
+                    most.push((bytes, slot));
                 }
             }
         }
         most.sort_unstable_by(|one, other| other.cmp(one));
         most.truncate(rows_max);
-        for (bytes, slot, id, top) in most {
-            held::resize(connection, id, i64::try_from(bytes).unwrap_or(i64::MAX), top)?;
-            self.counted.push((slot, bytes));
+        for (_, slot) in most {
+            rooms.change(slot).count(connection)?;
         }
         let round_is_over = end == rooms.slots();
         let may_be_more = self.found || !round_is_over;
@@ -61,12 +52,5 @@ impl Count {
             (self.next, self.found) = (0, false);
         }
         Ok(may_be_more)
-    }
-
-    /// The transaction is committed.
-    pub(super) fn committed(&mut self, rooms: &mut Rooms) {
-        for (slot, bytes) in self.counted.drain(..) {
-            rooms.room(slot).written.uncounted -= bytes;
-        }
     }
 }

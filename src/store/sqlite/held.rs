@@ -26,8 +26,8 @@ pub(super) struct Held {
     pub(super) seen_s: u64,
     /// What a transaction changes, and takes back when it fails.
     pub(super) written: Written,
-    /// Its place among the rooms that the transaction in hand has changed; void where another room is there.
-    pub(super) touched: Option<usize>,
+    /// Its place among what the transaction in hand has changed; void where another slot is there.
+    pub(super) changed: Option<usize>,
 }
 
 /// What is in the file of a room.
@@ -50,6 +50,8 @@ pub(super) struct Written {
 pub(super) struct Rooms {
     slots: Vec<Option<Held>>,
     by_name: HashMap<RoomName, usize>,
+    /// What the transaction in hand has changed, by slots, as it was before.
+    changed: Vec<(usize, Written)>,
 }
 
 impl Rooms {
@@ -76,6 +78,32 @@ impl Rooms {
         self.slots[slot].as_mut().expect("lines go to rooms that are held")
     }
 
+    /// The same, for a transaction that changes what is in the file of it: it becomes as it was if that [fails](Self::end).
+    pub(super) fn change(&mut self, slot: usize) -> &mut Held {
+        let room = self.slots[slot].as_mut().expect("lines go to rooms that are held");
+        let known = room.changed.and_then(|place| self.changed.get(place)).is_some_and(|(other, _)| *other == slot);
+        if !known {
+            room.changed = Some(self.changed.len());
+            self.changed.push((slot, room.written.clone()));
+        }
+        room
+    }
+
+    /// The slots of the rooms that the transaction in hand has changed.
+    pub(super) fn changed(&self) -> Vec<usize> {
+        self.changed.iter().map(|(slot, _)| *slot).collect()
+    }
+
+    /// The transaction in hand is over: it is committed, or nothing of it is.
+    pub(super) fn end(&mut self, is_committed: bool) {
+        for (slot, before) in self.changed.drain(..) {
+            if let (false, Some(room)) = (is_committed, &mut self.slots[slot]) {
+                room.written = before;
+            }
+        }
+        slack::trim(&mut self.changed);
+    }
+
     /// Whether a slot holds the room of this load.
     pub(super) fn is_held(&self, slot: usize, load: u64) -> bool {
         self.slots.get(slot).is_some_and(|room| room.as_ref().is_some_and(|room| room.load == load))
@@ -90,9 +118,9 @@ impl Rooms {
         self.slots.len()
     }
 
-    /// What is in the file of a slot's room, if there is one.
-    pub(super) fn written(&self, slot: usize) -> Option<&Written> {
-        self.slots.get(slot)?.as_ref().map(|room| &room.written)
+    /// Bytes that the row of a slot's room does not count yet; none if there is no room.
+    pub(super) fn uncounted(&self, slot: usize) -> usize {
+        self.slots.get(slot).and_then(Option::as_ref).map_or(0, |room| room.written.uncounted)
     }
 
     /// The slot of a room, if it is loaded.

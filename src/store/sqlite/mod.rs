@@ -304,7 +304,7 @@ impl Sqlite {
             oldest: found.oldest,
             seen_s: found.seen_s,
             written: Written { top: found.newest, id: found.id, epoch: found.written, checked: false, uncounted: 0 },
-            touched: None,
+            changed: None,
         };
         self.ops.push(Op::Hold { slot, room: Box::new(held) });
         let Found { epoch, former, newest, .. } = found;

@@ -193,7 +193,7 @@ impl Restore {
             oldest: line.seq,
             seen_s: 0,
             written: Written { top: 0, id: None, epoch: None, checked: false, uncounted: 0 },
-            touched: None,
+            changed: None,
         };
         let id = held.ensure(&self.connection, self.generation, self.wall_ms)?;
         let before = line.seq - 1;

@@ -119,14 +119,13 @@ impl Upkeep {
         if self.walked.is_some() || self.too_large || !self.over.is_empty() { 0 } else { self.next_walk_ms }
     }
 
-    /// Takes out what is over the limits, `rows_max` rows at most. Once that is committed, [`committed`](Self::committed) must be told.
+    /// Takes out what is over the limits, `rows_max` rows at most.
     pub(super) fn relieve(
         &mut self,
         connection: &Connection,
         rooms: &mut Rooms,
         mut rows_max: usize,
     ) -> rusqlite::Result<Trimmed> {
-        self.count.begin();
         let mut trimmed = Trimmed::new();
         if self.rests {
             return Ok(trimmed);
@@ -148,16 +147,11 @@ impl Upkeep {
         Ok(trimmed)
     }
 
-    /// What was taken out is gone.
-    pub(super) fn committed(&mut self, rooms: &mut Rooms) {
-        self.count.committed(rooms);
-    }
-
     /// Takes from the largest rooms in turn, of each an eighth at most, so that none is emptied while others are as large.
     fn shrink(
         &mut self,
         connection: &Connection,
-        rooms: &Rooms,
+        rooms: &mut Rooms,
         mut rows_max: usize,
         trimmed: &mut Trimmed,
     ) -> rusqlite::Result<()> {

@@ -311,9 +311,9 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         let stepped = self.connection.unchecked_transaction().and_then(|transaction| {
             let trimmed = self.upkeep.step(&transaction, rooms, now.mono_ms, now.wall_ms)?;
             transaction.commit()?;
-            self.upkeep.committed(rooms);
             Ok(trimmed)
         });
+        rooms.end(stepped.is_ok());
         match stepped {
             Ok(trimmed) => {
                 if self.connection.total_changes() != changes {

@@ -275,17 +275,16 @@ fn what_a_transaction_counts_that_fails_is_counted_by_the_next_and_only_once() {
     let written = Written { top: 10, id: Some(1), epoch: None, checked: true, uncounted: 5_000 };
     let name = RoomName::parse("a").expect("a room's name");
     let (mut rooms, mut count) = (Rooms::default(), Count::default());
-    rooms.hold(0, Held { load: 1, name, epoch, former: None, oldest: 1, seen_s: 0, written, touched: None });
+    rooms.hold(0, Held { load: 1, name, epoch, former: None, oldest: 1, seen_s: 0, written, changed: None });
     let transaction = file.unchecked_transaction().expect("it begins");
-    count.begin();
-    assert!(count.go_on(&file, &rooms, 10, 0).expect("nothing is wrong"));
+    assert!(count.go_on(&file, &mut rooms, 10, 0).expect("nothing is wrong"));
     transaction.rollback().expect("it ends");
+    rooms.end(false);
     assert_eq!(bytes(), before);
     for _ in 0..2 {
-        count.begin();
-        count.go_on(&file, &rooms, 10, 0).expect("nothing is wrong");
-        count.committed(&mut rooms);
+        count.go_on(&file, &mut rooms, 10, 0).expect("nothing is wrong");
+        rooms.end(true);
         assert_eq!(bytes(), before + 5_000);
     }
-    assert!(!count.go_on(&file, &rooms, 10, 0).expect("nothing is wrong"), "there is no more");
+    assert!(!count.go_on(&file, &mut rooms, 10, 0).expect("nothing is wrong"), "there is no more");
 }
