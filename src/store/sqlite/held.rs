@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::reader::checked_seq;
+use super::row::{self, is_damage};
+
 use crate::chat::slack;
 use crate::chat::{Millis, RoomName};
 use crate::store::ring::size_class;
@@ -41,7 +44,7 @@ pub(super) struct Written {
     pub(super) epoch: Option<Arc<str>>,
     /// It was looked at since it was loaded: from then on it stays there.
     pub(super) checked: bool,
-    /// Bytes of lines that the room's row does not count yet.
+    /// Bytes of lines that the room's row does not count yet: of those behind its `top`.
     pub(super) uncounted: usize,
 }
 
@@ -167,6 +170,12 @@ impl Held {
             None => None,
         };
         let id = if let Some(id) = known { id } else { self.make(connection, generation, wall_ms)? };
+        if let Err(error) = count_missed(connection, id)
+            && !is_damage(&error)
+        {
+            // What cannot be read cannot be taken out, either, and does not keep lines from being stored.
+            return Err(error);
+        }
         self.written = Written { id: Some(id), epoch: None, checked: true, ..self.written.clone() };
         Ok(id)
     }
@@ -200,7 +209,25 @@ impl Held {
     }
 }
 
-/// Notes that a room holds so many bytes more, or less, and that its count is at least at `top`.
+/// Has the row of a room that nobody writes to count all its lines. After a crash those behind its `top` are not; nobody knows how
+/// many bytes they are. Gives their number.
+pub(super) fn count_missed(connection: &Connection, id: i64) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "SELECT count(*), sum({}), max(seq) FROM message \
+         WHERE room = ?1 AND seq > (SELECT top FROM room WHERE id = ?1)",
+        row::COST
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let (rows, bytes, newest) =
+        statement.query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
+    if let (Some(bytes), Some(newest)) = (bytes, newest) {
+        resize(connection, id, bytes, checked_seq(newest)?)?;
+    }
+    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+}
+
+/// Notes that a room holds so many bytes more, or less, and that its count is at least at `top`, up to which its bytes are counted
+/// now.
 ///
 /// Not done for each line: it would be a page more to write for each commit.
 pub(super) fn resize(connection: &Connection, id: i64, bytes: i64, top: u64) -> rusqlite::Result<()> {

@@ -304,10 +304,15 @@ pub(super) fn find(
 pub(super) fn end(connection: &Connection, room: i64, order: &str) -> rusqlite::Result<Option<u64>> {
     let sql = format!("SELECT seq FROM message WHERE room = ?1 ORDER BY seq {order} LIMIT 1");
     let seq = connection.prepare_cached(&sql)?.query_row([room], |row| row.get::<_, i64>(0)).optional()?;
-    match seq.map(i64::cast_unsigned) {
-        Some(seq) if !(1..SEQ_END).contains(&seq) => Err(out_of_order()),
-        seq => Ok(seq),
-    }
+    seq.map(checked_seq).transpose()
+}
+
+/// A `seq` of the file.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn checked_seq(seq: i64) -> rusqlite::Result<u64> {
+    Some(seq.cast_unsigned()).filter(|seq| (1..SEQ_END).contains(seq)).ok_or_else(out_of_order)
 }
 
 /// A `seq` in a request may be anything, in the file it is below 2^53.

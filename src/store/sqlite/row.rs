@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, Row, ffi, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Row, ffi, params};
 
 use crate::chat::{Draft, Line, Name, RoomName, UserId};
 
@@ -74,6 +74,11 @@ fn parse(row: &Row<'_>, room: &RoomName, seq: u64, names: &mut Names) -> rusqlit
 /// would go in circles.
 pub(super) fn out_of_order() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some("rows are out of order".to_owned()))
+}
+
+/// Whether something is not what was written.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }
 
 /// Over every field with its length, so that nothing can run over from one into the next.

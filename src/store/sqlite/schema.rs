@@ -40,7 +40,7 @@ CREATE TABLE room (
     former_top INTEGER,
     -- The newest seq that ever was, if its message is gone; else this may be behind.
     top INTEGER NOT NULL,
-    -- What its messages cost, to within some KiB; and that to within an eighth, for finding the largest.
+    -- What its messages up to top cost; and that to within an eighth, for finding the largest.
     bytes INTEGER NOT NULL,
     class INTEGER NOT NULL,
     -- Of a stream: when its owner was seen, to within a day, in seconds since 1970.

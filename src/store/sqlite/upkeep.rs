@@ -71,6 +71,8 @@ struct Walked {
     id: i64,
     name: RoomName,
     top: u64,
+    /// There are lines that its row does not count.
+    is_behind: bool,
     seen_s: Option<u64>,
     /// The oldest line's `seq` and time.
     oldest: Option<(u64, Millis)>,
@@ -136,7 +138,7 @@ impl Upkeep {
             let room = rooms.room(slot);
             let below = (room.written.top + 1).saturating_sub(self.retention.messages_max);
             let id = room.written.id.expect("a room with lines is in the file");
-            let step = trim(connection, id, below, rows_max, u64::MAX)?;
+            let step = trim(connection, rooms, (id, Some(slot)), below, rows_max, u64::MAX)?;
             rows_max -= step.rows.min(rows_max);
             trimmed.extend(step.oldest.map(|oldest| (slot, oldest)));
             if step.oldest.is_none_or(|oldest| oldest >= below) {
@@ -167,8 +169,9 @@ impl Upkeep {
             && rows_max > 0
             && let Some((id, name, bytes)) = largest(connection)?
         {
-            let step = trim(connection, id, u64::MAX, rows_max, excess.min(bytes / 8))?;
-            trimmed.extend(rooms.slot(&name).zip(step.oldest));
+            let slot = rooms.slot(&name);
+            let step = trim(connection, rooms, (id, slot), u64::MAX, rows_max, excess.min(bytes / 8))?;
+            trimmed.extend(slot.zip(step.oldest));
             if step.rows == 0 {
                 // It counts what is not there. Nothing is gained by looking again at once.
                 held::discount(connection, id)?;
@@ -208,12 +211,17 @@ impl Upkeep {
         };
         let mut rows_max = STEP_ROWS;
         for room in found {
-            let (id, step) = (room.id, self.visit(connection, rooms, &room, wall_ms, rows_max)?);
+            let slot = rooms.slot(&room.name);
+            if room.is_behind && !slot.is_some_and(|slot| rooms.room(slot).written.checked) {
+                // There was a crash since somebody wrote to it.
+                rows_max = rows_max.saturating_sub(held::count_missed(connection, room.id)?);
+            }
+            let step = self.visit(connection, rooms, (&room, slot), wall_ms, rows_max)?;
             rows_max -= step.rows.min(rows_max);
-            trimmed.extend(rooms.slot(&room.name).zip(step.oldest));
+            trimmed.extend(slot.zip(step.oldest));
             if rows_max == 0 {
                 // There may be more to take out of this one.
-                self.walked = Some(id - 1);
+                self.walked = Some(room.id - 1);
                 return Ok(trimmed);
             }
         }
@@ -235,13 +243,12 @@ impl Upkeep {
     fn visit(
         &mut self,
         connection: &Connection,
-        rooms: &Rooms,
-        room: &Walked,
+        rooms: &mut Rooms,
+        (room, slot): (&Walked, Option<usize>),
         wall_ms: Millis,
         rows_max: usize,
     ) -> rusqlite::Result<Step> {
-        let today_s = wall_ms / 1_000;
-        let held = rooms.slot(&room.name).is_some();
+        let (today_s, held) = (wall_ms / 1_000, slot.is_some());
         if let (Some(seen_s), true) = (room.seen_s, held) {
             // Its owner is here, as far as can be told: after a crash nobody will say when that ended.
             if seen_s + held::DAY_S <= today_s {
@@ -268,7 +275,7 @@ impl Upkeep {
         if below <= oldest {
             return Ok(Step::default());
         }
-        trim(connection, room.id, below, rows_max, u64::MAX)
+        trim(connection, rooms, (room.id, slot), below, rows_max, u64::MAX)
     }
 }
 
@@ -283,7 +290,19 @@ struct Step {
 }
 
 /// Takes out a room's oldest lines, of those below a `seq`: until there are so many, or they cost so much; one at least.
-fn trim(connection: &Connection, id: i64, below: u64, rows_max: usize, bytes_max: u64) -> rusqlite::Result<Step> {
+fn trim(
+    connection: &Connection,
+    rooms: &mut Rooms,
+    (id, slot): (i64, Option<usize>),
+    below: u64,
+    rows_max: usize,
+    bytes_max: u64,
+) -> rusqlite::Result<Step> {
+    // What is not counted yet must not be taken from what is.
+    match slot.filter(|&slot| rooms.room(slot).written.checked) {
+        Some(slot) => rooms.change(slot).count(connection)?,
+        None => held::count_missed(connection, id).map(drop)?,
+    }
     let sql = format!("SELECT seq, {} FROM message WHERE room = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3", row::COST);
     let below = i64::try_from(below).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&sql)?;
@@ -322,8 +341,8 @@ fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName, u
 
 /// The rooms behind this one, and how far that reaches; `None` when there are no more.
 fn look(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Vec<Walked>)>> {
-    let sql = "SELECT id, name, \
-               max(top, ifnull((SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), 0)), seen, \
+    let sql = "SELECT id, name, top, seen, \
+               (SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), \
                (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
                (SELECT time FROM message WHERE room = room.id ORDER BY seq LIMIT 1) \
                FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
@@ -333,12 +352,12 @@ fn look(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Vec
             Ok(row.get::<_, Option<i64>>(place)?.map(i64::cast_unsigned))
         };
         let name: String = row.get(1)?;
-        let oldest: (Option<u64>, Option<u64>) = (number(4)?, number(5)?);
-        Ok((row.get(0)?, name, number(2)?.unwrap_or(0), number(3)?, oldest.0.zip(oldest.1)))
+        let tops = (number(2)?.unwrap_or(0), number(4)?.unwrap_or(0));
+        Ok((row.get(0)?, name, tops, number(3)?, number(5)?.zip(number(6)?)))
     })?;
     let (mut last, mut found) = (from, Vec::new());
     for room in rooms {
-        let (id, name, top, seen_s, oldest) = room?;
+        let (id, name, (counted, newest), seen_s, oldest) = room?;
         if id <= last {
             return Err(out_of_order());
         }
@@ -347,7 +366,8 @@ fn look(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Vec
             log::error!("the store has a room {id} by the name {name:?}, which is none");
             continue;
         };
-        found.push(Walked { id, name, top, seen_s, oldest });
+        let (top, is_behind) = (counted.max(newest), counted < newest);
+        found.push(Walked { id, name, top, is_behind, seen_s, oldest });
     }
     Ok((last > from).then_some((last, found)))
 }

@@ -19,6 +19,7 @@ use super::commit::{Append, Batch, Committed, Note};
 use super::held::{Held, Rooms};
 use super::open::BUSY_MS;
 use super::place::Place;
+use super::row::is_damage;
 use super::upkeep::{Trimmed, Upkeep};
 use super::{Answer, Failure, reader, schema};
 use crate::chat::{ErrorCode, Millis, Now};
@@ -460,10 +461,6 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
 
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(SqliteCode::DiskFull)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(SqliteCode::DatabaseCorrupt)
 }
 
 /// Whether an I/O error is one of a sync.
