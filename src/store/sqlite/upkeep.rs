@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::count::Count;
 use super::held::{self, Rooms};
-use super::row::{self, out_of_order};
-use super::schema;
+use super::row::{self, is_damage, out_of_order};
+use super::{reader, schema};
 use crate::chat::{Millis, RoomName};
 
 /// How much is kept.
@@ -46,6 +46,9 @@ const STREAM_KEPT_S: u64 = 31 * held::DAY_S;
 /// and whoever says hello is one.
 const EMPTY_STREAMS_MAX: u64 = 1_000_000;
 
+/// Rooms that are set aside at a time. When there are more, it is not these rooms that are damaged.
+const ASIDE_MAX: usize = 100;
+
 /// The state of it.
 #[derive(Debug)]
 pub(super) struct Upkeep {
@@ -56,8 +59,13 @@ pub(super) struct Upkeep {
     too_large: bool,
     /// Of what is not counted yet.
     count: Count,
-    /// Something damaged is in the way: nothing is taken out for now.
+    /// Something damaged is in the way: nothing is taken out until the next step.
     rests: bool,
+    /// The room in which that was, if it was in one.
+    damaged: Option<(i64, RoomName)>,
+    /// Such rooms, out of which nothing is taken until this time.
+    aside: Vec<i64>,
+    aside_until_ms: Millis,
     /// The walk: rooms up to this number were looked at.
     walked: Option<i64>,
     next_walk_ms: Millis,
@@ -70,12 +78,9 @@ pub(super) struct Upkeep {
 struct Walked {
     id: i64,
     name: RoomName,
+    /// As its row has it.
     top: u64,
-    /// There are lines that its row does not count.
-    is_behind: bool,
     seen_s: Option<u64>,
-    /// The oldest line's `seq` and time.
-    oldest: Option<(u64, Millis)>,
 }
 
 /// What a step has taken out of a loaded room: its slot, and the oldest line that is left.
@@ -90,6 +95,9 @@ impl Upkeep {
             too_large: false,
             count: Count::default(),
             rests: false,
+            damaged: None,
+            aside: Vec::new(),
+            aside_until_ms: 0,
             walked: None,
             next_walk_ms: 0,
             empty_streams: 0,
@@ -110,10 +118,25 @@ impl Upkeep {
         self.over.retain(|&other| other != slot);
     }
 
-    /// Has nothing taken out of the store, until the next [`step`](Self::step): what is damaged in one place does not keep
-    /// lines from being stored in others.
-    pub(super) fn rest(&mut self) {
+    /// Something damaged was met. Has nothing taken out of the store until the next [`step`](Self::step): what is damaged in one place
+    /// does not keep lines from being stored in others. If that was in a room, gives its name, and has nothing taken out of it until
+    /// this time: it does not keep lines from being taken out of others, either.
+    pub(super) fn rest(&mut self, until_ms: Millis) -> Option<RoomName> {
         self.rests = true;
+        let (id, name) = self.damaged.take().filter(|_| self.aside.len() < ASIDE_MAX)?;
+        if self.aside.is_empty() {
+            self.aside_until_ms = until_ms;
+        }
+        self.aside.push(id);
+        Some(name)
+    }
+
+    /// What came of looking into a room; notes that it is damaged if it is.
+    fn looked_into<T>(&mut self, id: i64, name: &RoomName, result: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        if result.as_ref().is_err_and(is_damage) {
+            self.damaged = Some((id, name.clone()));
+        }
+        result
     }
 
     /// When there is a step to be done, on the monotonic clock.
@@ -137,8 +160,13 @@ impl Upkeep {
         {
             let room = rooms.room(slot);
             let below = (room.written.top + 1).saturating_sub(self.retention.messages_max);
-            let id = room.written.id.expect("a room with lines is in the file");
-            let step = trim(connection, rooms, (id, Some(slot)), below, rows_max, u64::MAX)?;
+            let (id, name) = (room.written.id.expect("a room with lines is in the file"), room.name.clone());
+            if self.aside.contains(&id) {
+                self.over.pop();
+                continue;
+            }
+            let step = trim(connection, rooms, (id, Some(slot)), below, rows_max, u64::MAX);
+            let step = self.looked_into(id, &name, step)?;
             rows_max -= step.rows.min(rows_max);
             trimmed.extend(step.oldest.map(|oldest| (slot, oldest)));
             if step.oldest.is_none_or(|oldest| oldest >= below) {
@@ -162,15 +190,16 @@ impl Upkeep {
         if excess == 0 || rows_max == 0 {
             return Ok(());
         }
-        let known = largest(connection)?.map_or(0, |(_, _, bytes)| bytes);
+        let known = self.largest(connection)?.map_or(0, |(_, _, bytes)| bytes);
         let may_be_more = self.count.go_on(connection, rooms, rows_max, known)?;
-        self.too_large = may_be_more || largest(connection)?.is_some();
+        self.too_large = may_be_more || self.largest(connection)?.is_some();
         while excess > 0
             && rows_max > 0
-            && let Some((id, name, bytes)) = largest(connection)?
+            && let Some((id, name, bytes)) = self.largest(connection)?
         {
             let slot = rooms.slot(&name);
-            let step = trim(connection, rooms, (id, slot), u64::MAX, rows_max, excess.min(bytes / 8))?;
+            let step = trim(connection, rooms, (id, slot), u64::MAX, rows_max, excess.min(bytes / 8));
+            let step = self.looked_into(id, &name, step)?;
             trimmed.extend(slot.zip(step.oldest));
             if step.rows == 0 {
                 // It counts what is not there. Nothing is gained by looking again at once.
@@ -182,6 +211,22 @@ impl Upkeep {
             excess = excess.saturating_sub(step.bytes);
         }
         Ok(())
+    }
+
+    /// The room that holds most, and how much, if there is one that holds anything and is not set aside.
+    fn largest(&self, connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName, u64)>> {
+        let sql = "SELECT id, name, bytes FROM room WHERE class > 0 ORDER BY class DESC";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            if !self.aside.contains(&id) {
+                let name = RoomName::kept(row.get_ref(1)?.as_str()?);
+                let bytes = row.get::<_, i64>(2)?.max(0).cast_unsigned();
+                return Ok(name.map(|name| (id, name, bytes)));
+            }
+        }
+        Ok(None)
     }
 
     /// By how much the file is too large.
@@ -200,6 +245,9 @@ impl Upkeep {
         wall_ms: Millis,
     ) -> rusqlite::Result<Trimmed> {
         self.rests = false;
+        if self.aside_until_ms <= mono_ms {
+            self.aside.clear();
+        }
         let mut trimmed = self.relieve(connection, rooms, STEP_ROWS)?;
         if self.walked.is_none() && mono_ms < self.next_walk_ms {
             return Ok(trimmed);
@@ -211,12 +259,12 @@ impl Upkeep {
         };
         let mut rows_max = STEP_ROWS;
         for room in found {
-            let slot = rooms.slot(&room.name);
-            if room.is_behind && !slot.is_some_and(|slot| rooms.room(slot).written.checked) {
-                // There was a crash since somebody wrote to it.
-                rows_max = rows_max.saturating_sub(held::count_missed(connection, room.id)?);
+            if self.aside.contains(&room.id) {
+                continue;
             }
-            let step = self.visit(connection, rooms, (&room, slot), wall_ms, rows_max)?;
+            let slot = rooms.slot(&room.name);
+            let step = self.visit(connection, rooms, (&room, slot), wall_ms, rows_max);
+            let step = self.looked_into(room.id, &room.name, step)?;
             rows_max -= step.rows.min(rows_max);
             trimmed.extend(slot.zip(step.oldest));
             if rows_max == 0 {
@@ -239,16 +287,23 @@ impl Upkeep {
         self.empty_streams = 0;
     }
 
-    /// Looks at one room: takes out what is too old or too much, and the room when nothing is left of it.
+    /// Looks at one room: has it counted, takes out what is too old or too much, and the room when nothing is left of it.
     fn visit(
         &mut self,
         connection: &Connection,
         rooms: &mut Rooms,
         (room, slot): (&Walked, Option<usize>),
         wall_ms: Millis,
-        rows_max: usize,
+        mut rows_max: usize,
     ) -> rusqlite::Result<Step> {
         let (today_s, held) = (wall_ms / 1_000, slot.is_some());
+        let top = room.top.max(reader::end(connection, room.id, "DESC")?.unwrap_or(0));
+        let mut step = Step::default();
+        if top > room.top && !slot.is_some_and(|slot| rooms.room(slot).written.checked) {
+            // There was a crash since somebody wrote to it.
+            step.rows = held::count_missed(connection, room.id)?;
+            rows_max -= step.rows.min(rows_max);
+        }
         if let (Some(seen_s), true) = (room.seen_s, held) {
             // Its owner is here, as far as can be told: after a crash nobody will say when that ended.
             if seen_s + held::DAY_S <= today_s {
@@ -256,14 +311,14 @@ impl Upkeep {
             }
         }
         let expired = |kept_s: u64| !held && room.seen_s.is_some_and(|seen_s| seen_s.saturating_add(kept_s) <= today_s);
-        let Some((oldest, oldest_ms)) = room.oldest else {
+        let Some((oldest, oldest_ms)) = oldest(connection, room.id)? else {
             self.empty_streams += u64::from(room.seen_s.is_some());
             if !held && (room.seen_s.is_none() || expired(self.empty_kept_s)) {
-                forget(connection, room)?;
+                forget(connection, room.id, top)?;
             }
-            return Ok(Step::default());
+            return Ok(step);
         };
-        let mut below = (room.top + 1).saturating_sub(self.retention.messages_max);
+        let mut below = (top + 1).saturating_sub(self.retention.messages_max);
         if expired(STREAM_KEPT_S) {
             below = u64::MAX;
         } else if self.retention.days_max > 0 {
@@ -273,15 +328,17 @@ impl Upkeep {
             }
         }
         if below <= oldest {
-            return Ok(Step::default());
+            return Ok(step);
         }
-        trim(connection, rooms, (room.id, slot), below, rows_max, u64::MAX)
+        let trimmed = trim(connection, rooms, (room.id, slot), below, rows_max, u64::MAX)?;
+        Ok(Step { rows: step.rows + trimmed.rows, ..trimmed })
     }
 }
 
 /// What was taken out of a room.
 #[derive(Clone, Copy, Debug, Default)]
 struct Step {
+    /// Those that the walk has counted on its way, too.
     rows: usize,
     /// What they cost.
     bytes: u64,
@@ -330,46 +387,35 @@ fn trim(
     Ok(Step { rows, bytes: bytes.cast_unsigned(), oldest: Some(last.cast_unsigned() + 1) })
 }
 
-/// The room that holds most, and how much, if there is one that holds anything.
-fn largest(connection: &Connection) -> rusqlite::Result<Option<(i64, RoomName, u64)>> {
-    let sql = "SELECT id, name, bytes FROM room WHERE class > 0 ORDER BY class DESC LIMIT 1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
-    let found = statement.query_row([], row).optional()?;
-    Ok(found.and_then(|(id, name, bytes)| Some((id, RoomName::kept(&name)?, bytes.max(0).cast_unsigned()))))
-}
-
 /// The rooms behind this one, and how far that reaches; `None` when there are no more.
 fn look(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Vec<Walked>)>> {
-    let sql = "SELECT id, name, top, seen, \
-               (SELECT seq FROM message WHERE room = room.id ORDER BY seq DESC LIMIT 1), \
-               (SELECT seq FROM message WHERE room = room.id ORDER BY seq LIMIT 1), \
-               (SELECT time FROM message WHERE room = room.id ORDER BY seq LIMIT 1) \
-               FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let sql = "SELECT id, name, top, seen FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let rooms = statement.query_map((from, STEP_ROOMS), |row| {
-        let number = |place: usize| -> rusqlite::Result<Option<u64>> {
-            Ok(row.get::<_, Option<i64>>(place)?.map(i64::cast_unsigned))
-        };
-        let name: String = row.get(1)?;
-        let tops = (number(2)?.unwrap_or(0), number(4)?.unwrap_or(0));
-        Ok((row.get(0)?, name, tops, number(3)?, number(5)?.zip(number(6)?)))
-    })?;
+    let mut rows = statement.query((from, STEP_ROOMS))?;
     let (mut last, mut found) = (from, Vec::new());
-    for room in rooms {
-        let (id, name, (counted, newest), seen_s, oldest) = room?;
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
         if id <= last {
             return Err(out_of_order());
         }
         last = id;
-        let Some(name) = RoomName::kept(&name) else {
+        let name = row.get_ref(1)?.as_str()?;
+        let Some(name) = RoomName::kept(name) else {
             log::error!("the store has a room {id} by the name {name:?}, which is none");
             continue;
         };
-        let (top, is_behind) = (counted.max(newest), counted < newest);
-        found.push(Walked { id, name, top, is_behind, seen_s, oldest });
+        let top = row.get::<_, i64>(2)?.max(0).cast_unsigned();
+        found.push(Walked { id, name, top, seen_s: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned) });
     }
     Ok((last > from).then_some((last, found)))
+}
+
+/// A room's oldest line: its `seq` and time.
+fn oldest(connection: &Connection, id: i64) -> rusqlite::Result<Option<(u64, Millis)>> {
+    let sql = "SELECT seq, time FROM message WHERE room = ?1 ORDER BY seq LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+    Ok(found.optional()?.map(|(seq, time_ms)| (seq.cast_unsigned(), time_ms.cast_unsigned())))
 }
 
 /// The first line at or after a time, as far as `rows_max` reach: the lines before it are older.
@@ -389,9 +435,9 @@ fn first_since(connection: &Connection, id: i64, cutoff_ms: Millis, rows_max: us
 }
 
 /// Takes a room out of which nothing is left.
-fn forget(connection: &Connection, room: &Walked) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM room WHERE id = ?1")?.execute([room.id])?;
-    if room.top > 0 {
+fn forget(connection: &Connection, id: i64, top: u64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM room WHERE id = ?1")?.execute([id])?;
+    if top > 0 {
         // Its count begins anew, under an epoch that it never had.
         let lives = schema::mark::<i64>(connection, "lives")?.unwrap_or(0);
         schema::set_mark(connection, "lives", lives + 1)?;

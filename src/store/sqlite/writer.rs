@@ -335,11 +335,15 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         }
     }
 
-    /// Takes nothing out of the store for a while.
+    /// Takes nothing out of the damaged room for a while, or out of the whole store.
     fn rest(&mut self, now: Now, error: &rusqlite::Error) {
-        log::error!("the store is damaged, nothing is taken out of it for now: {error}");
-        self.upkeep.rest();
-        self.state.no_step_until_ms = now.mono_ms + DAMAGED_RETRY_MS;
+        let until_ms = now.mono_ms + DAMAGED_RETRY_MS;
+        if let Some(room) = self.upkeep.rest(until_ms) {
+            log::error!("the store is damaged, nothing is taken out of {room} for now: {error}");
+        } else {
+            log::error!("the store is damaged, nothing is taken out of it for now: {error}");
+            self.state.no_step_until_ms = until_ms;
+        }
     }
 
     /// Goes on after an error that is not final.

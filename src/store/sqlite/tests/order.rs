@@ -197,6 +197,39 @@ fn bytes_that_are_counted_and_not_there_are_not_looked_for_for_ever() {
     keep_up(&folder, Retention { bytes_max: 1 << 10, ..Retention::default() }).expect("there is nothing to take");
 }
 
+/// The damaged room is the first that is looked at, and the largest.
+#[test]
+fn what_cannot_be_taken_out_of_one_room_is_taken_out_of_others() {
+    for retention in [
+        Retention { messages_max: 10, ..Retention::default() },
+        Retention { bytes_max: 1 << 10, ..Retention::default() },
+    ] {
+        let folder = written();
+        let mut driver = open(&folder, Retention::default());
+        driver.load(2, "room-2");
+        driver.append_all(2, 2..=2_000);
+        drop(driver);
+        turn_around_all(&folder, KEYED, "alice", |_| 0..=5);
+        let clock = Clock::new();
+        let mut driver = Driver::open(&options(&folder, retention), &clock).expect("it opens");
+        driver.load(3, "room-3");
+        let file = Connection::open(folder.store()).expect("it opens");
+        let lines = |room: i64| -> i64 {
+            let sql = "SELECT count(*) FROM message WHERE room = ?1";
+            file.query_row(sql, [room], |row| row.get(0)).expect("a number")
+        };
+        let hour_s = 3_600;
+        let there = (1..hour_s).find(|_| {
+            clock.advance(1_000);
+            driver.append(3, "there is something to do");
+            lines(2) < 1_000
+        });
+        assert!(there.is_some(), "{retention:?}: {} lines are left", lines(2));
+        drop(driver);
+        assert!(lines(1) > 2_000, "what is damaged is not taken out");
+    }
+}
+
 /// The oldest lines are in the way when the first ones are to go, and everybody can speak.
 #[test]
 fn lines_are_stored_beside_what_cannot_be_taken_out() {
