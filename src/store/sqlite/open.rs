@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -287,13 +287,8 @@ pub(super) fn is_filled(path: &Path) -> bool {
 /// Makes a file with everything in it under another name, and then gives it its own: a crash leaves none that is half made.
 pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     let system = |error| OpenError::System(path.to_owned(), error);
-    let new = beside(path, "-new");
-    for left in [&new, &beside(&new, "-journal")] {
-        match fs::remove_file(left) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(system(error)),
-            _ => {}
-        }
-    }
+    let temporary = Temporary::at(beside(path, "-new")).map_err(system)?;
+    let new = temporary.path();
     let mut key = [0; 32];
     let mut id = [0; 8];
     getrandom::fill(&mut key)
@@ -301,9 +296,9 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         .map_err(|error| system(io::Error::other(error)))?;
     let id = u64::from_be_bytes(id);
     // SQLite would let everybody read it; an empty file is one that it fills.
-    own().create_new(true).open(&new).map_err(system)?;
+    own().create_new(true).open(new).map_err(system)?;
     let fill = || -> rusqlite::Result<()> {
-        let connection = Connection::open(&new)?;
+        let connection = Connection::open(new)?;
         connection.execute_batch(&format!(
             "PRAGMA page_size = {}; PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; \
              PRAGMA user_version = {VERSION}; {}",
@@ -320,14 +315,54 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         connection.execute_batch("COMMIT")
     };
     fill().map_err(|error| refusal(path, error))?;
-    put_in_place(&new, path).map_err(system)
+    temporary.put_in_place(path).map_err(system)
 }
 
-/// Gives a file that is whole and synced its own name, for good.
-pub(super) fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(new, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+/// A file that is not yet what it will be. It goes when this is dropped, with what SQLite may have left beside it.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// Takes away what a crash has left under this name.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub(super) fn at(path: PathBuf) -> io::Result<Self> {
+        let temporary = Self { path };
+        temporary.remove()?;
+        Ok(temporary)
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        for path in [&self.path, &beside(&self.path, "-journal")] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Syncs the file, which is whole, and gives it its own name, for good.
+    pub(super) fn put_in_place(self, path: &Path) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        fs::rename(&self.path, path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What stays is taken away by the next one.
+        let _ = self.remove();
+    }
 }
 
 pub(super) fn connect(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
@@ -429,9 +464,10 @@ pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
 }
 
 /// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened: so an
-/// older copy that is put back is told from the one that was there.
+/// older copy that is put back is told from the one that was there. One that says nothing goes when it is unlocked.
 #[derive(Debug)]
 pub(super) struct Lock {
+    path: PathBuf,
     file: File,
     /// The store's id, how often it was opened, and whether it was closed in order, as they were last noted.
     noted: Option<(String, u64, bool)>,
@@ -440,18 +476,25 @@ pub(super) struct Lock {
 impl Lock {
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let system = |error| OpenError::System(path.to_owned(), error);
-        let mut file = own().create(true).truncate(false).open(beside(path, "-lock")).map_err(system)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(system(error)),
-        }
+        let lock = beside(path, "-lock");
+        let mut file = loop {
+            let file = own().create(true).truncate(false).open(&lock).map_err(system)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(system(error)),
+            }
+            // Whoever had it may just have taken it away; then it keeps nobody out.
+            if is_at(&file, &lock) {
+                break file;
+            }
+        };
         let mut text = String::new();
         // What cannot be read says nothing.
         let _ = Read::by_ref(&mut file).take(1_024).read_to_string(&mut text);
         let mut words = text.split_whitespace();
         let noted = (|| Some((words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()? == "closed")))();
-        Ok(Self { file, noted })
+        Ok(Self { path: lock, file, noted })
     }
 
     /// Whether the store was later than it says it is.
@@ -485,7 +528,18 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        let is_empty = self.file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        if is_empty && is_at(&self.file, &self.path) {
+            // What cannot be taken away does no harm.
+            let _ = fs::remove_file(&self.path);
+        }
         // Closing it is not enough while another thread of this process starts a program, which has a copy of it for a moment.
         let _ = self.file.unlock();
     }
+}
+
+/// Whether a file still has its name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    file.metadata().is_ok_and(|open| fs::metadata(path).is_ok_and(|named| same(&open, &named)))
 }

@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::held::{self, Held, Written};
-use super::open::{self, Lock, OpenError, SqliteOptions, beside, refusal};
+use super::open::{self, Lock, OpenError, SqliteOptions, Temporary, beside, refusal};
 use super::row;
 use super::schema::{self, Epochs};
 use crate::chat::{Line, Millis, RoomName};
@@ -27,8 +26,8 @@ use crate::chat::{Line, Millis, RoomName};
 #[derive(Debug)]
 pub struct Restore {
     path: PathBuf,
-    /// Its other name, if it is new.
-    new: Option<PathBuf>,
+    /// Where it is filled, if it is new.
+    new: Option<Temporary>,
     connection: Connection,
     generation: u64,
     wall_ms: Millis,
@@ -118,12 +117,12 @@ impl Restore {
         let system = |error| OpenError::System(path.to_owned(), error);
         open::check_header(path)?;
         let lock = Lock::take(path)?;
-        let new = if open::check_header(path)? { None } else { Some(beside(path, "-import")) };
+        let new = Temporary::at(beside(path, "-import")).map_err(system)?;
+        let new = if open::check_header(path)? { None } else { Some(new) };
         let connection = match &new {
             Some(new) => {
-                remove(new).map_err(system)?;
-                open::create(new)?;
-                connect_new(new)
+                open::create(new.path())?;
+                connect_new(new.path())
             }
             None => open::connect(path, &SqliteOptions::at(path)),
         };
@@ -209,15 +208,10 @@ impl Restore {
     pub fn finish(mut self) -> Result<Restored, OpenError> {
         self.restored.rooms = self.rooms.len();
         self.commit().map_err(|error| refusal(&self.path, error))?;
-        if let Some(new) = self.new.take() {
-            let placed = File::open(&new).and_then(|file| file.sync_all());
-            let placed = placed.and_then(|()| open::put_in_place(&new, &self.path));
-            if let Err(error) = placed {
-                self.new = Some(new);
-                return Err(OpenError::System(self.path.clone(), error));
-            }
+        if let Some(new) = self.new {
+            new.put_in_place(&self.path).map_err(|error| OpenError::System(self.path.clone(), error))?;
         }
-        Ok(std::mem::take(&mut self.restored))
+        Ok(self.restored)
     }
 
     fn commit(&self) -> rusqlite::Result<()> {
@@ -235,15 +229,6 @@ impl Restore {
     }
 }
 
-impl Drop for Restore {
-    fn drop(&mut self) {
-        if let Some(new) = &self.new {
-            // What is left of it is taken away by the next one.
-            let _ = remove(new);
-        }
-    }
-}
-
 /// A file that nobody knows yet needs neither a log nor a sync before its end.
 fn connect_new(new: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(new)?;
@@ -251,11 +236,4 @@ fn connect_new(new: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "OFF")?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     Ok(connection)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -1,9 +1,12 @@
 //! What is refused before anything is done to it.
 
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use rusqlite::Connection;
 
+use super::super::open::Lock;
 use super::support::{Clock, Driver, Folder};
 use crate::store::{OpenError, SqliteOptions};
 
@@ -18,7 +21,7 @@ fn refused(folder: &Folder) -> OpenError {
         let mut files: Vec<_> = fs::read_dir(folder.path())
             .expect("the folder")
             .map(|entry| entry.expect("an entry").path())
-            .filter(|path| !["-lock", "-shm"].iter().any(|end| path.to_string_lossy().ends_with(end)))
+            .filter(|path| !path.to_string_lossy().ends_with("-shm"))
             .map(|path| (path.clone(), fs::read(path).ok()))
             .collect();
         files.sort();
@@ -36,7 +39,6 @@ fn what_is_not_ours_is_left_as_it_is() {
     let folder = Folder::new();
     fs::write(folder.store(), "Dear diary").expect("a file");
     assert!(matches!(refused(&folder), OpenError::Foreign(_)));
-    assert!(!folder.path().join("chinwag.db-lock").exists());
     fs::remove_file(folder.store()).expect("it was there");
     Connection::open(folder.store()).and_then(|other| other.execute_batch("CREATE TABLE t (x)")).expect("a database");
     assert!(matches!(refused(&folder), OpenError::Foreign(_)));
@@ -93,6 +95,28 @@ fn what_another_server_uses_is_left_to_it() {
     first.append_all(1, 1..=3);
     drop(first);
     assert_eq!(open(&folder).expect("it is free").load(1, "a").newest, 3);
+}
+
+/// A lock that says nothing is taken away by whoever had it, while others wait for it.
+#[test]
+fn one_at_a_time_has_the_lock_though_it_goes_each_time() {
+    let folder = Folder::new();
+    let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while taken.load(Ordering::SeqCst) < 2_000 {
+                    let Ok(lock) = Lock::take(&folder.store()) else { continue };
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two have it");
+                    taken.fetch_add(1, Ordering::SeqCst);
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(lock);
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
 }
 
 #[test]
