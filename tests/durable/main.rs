@@ -16,6 +16,7 @@ mod wire;
 mod beside;
 mod disk;
 mod gone;
+mod import;
 mod kill;
 mod older;
 mod opening;

@@ -1,6 +1,7 @@
 //! How a disk is made slow, faulty or small: by strace (Debian's), which delays or fails the server's own calls, and by a
 //! file system in memory that is the server's alone.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -96,8 +97,22 @@ impl Small {
         fs::remove_file(self.filler()).expect("it was filled");
     }
 
+    /// All that is in it, by name.
+    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(self.inside("")).expect("it is mounted").map(|entry| entry.expect("an entry"));
+        let file = |entry: fs::DirEntry| {
+            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("a file"))
+        };
+        entries.map(file).collect()
+    }
+
     fn filler(&self) -> String {
-        format!("/proc/{}/root{}/filler", self.holder.id(), self.folder.path().display())
+        self.inside("filler")
+    }
+
+    /// A file of it, as it is seen from outside.
+    fn inside(&self, name: &str) -> String {
+        format!("/proc/{}/root{}/{name}", self.holder.id(), self.folder.path().display())
     }
 }
 

@@ -349,6 +349,13 @@ impl Temporary {
         &self.path
     }
 
+    /// Whether there is no room for a few pages on its disk, as far as can be told by writing them.
+    pub(super) fn finds_no_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let written = fs::write(&self.path, vec![0xa5; 64 << 10]);
+        written.is_err_and(|error| matches!(error.kind(), QuotaExceeded | StorageFull))
+    }
+
     /// Syncs the file, which is whole, and gives it its own name, for good.
     pub(super) fn put_in_place(self, path: &Path) -> io::Result<()> {
         File::open(&self.path)?.sync_all()?;

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::held::{self, Held, Written};
-use super::open::{self, Lock, OpenError, SqliteOptions, Temporary, beside, refusal};
+use super::open::{self, Lock, OpenError, SqliteOptions, Temporary, beside, is_room_missing, refusal};
 use super::row;
 use super::schema::{self, Epochs};
 use crate::chat::{Line, Millis, RoomName};
@@ -118,13 +118,12 @@ impl Restore {
         open::check_header(path)?;
         let lock = Lock::take(path)?;
         let new = Temporary::at(beside(path, "-import")).map_err(system)?;
-        let new = if open::check_header(path)? { None } else { Some(new) };
-        let connection = match &new {
-            Some(new) => {
-                open::create(new.path())?;
-                connect_new(new.path())
-            }
-            None => open::connect(path, &SqliteOptions::at(path)),
+        let is_new = !open::check_header(path)?;
+        let connection = if is_new {
+            open::create(new.path())?;
+            connect_new(new.path())
+        } else {
+            open::connect(path, &SqliteOptions::at(path))
         };
         let start = |connection: &Connection| -> rusqlite::Result<(u64, Millis)> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -133,10 +132,13 @@ impl Restore {
             Ok((generation.cast_unsigned(), now_s.cast_unsigned() * 1_000))
         };
         let begun = connection.and_then(|connection| Ok((start(&connection)?, connection)));
-        let ((generation, wall_ms), connection) = begun.map_err(|error| refusal(path, error))?;
+        let ((generation, wall_ms), connection) = begun.map_err(|error| {
+            let is_full = is_room_missing(&error) && new.finds_no_room();
+            if is_full { OpenError::Full(path.to_owned()) } else { refusal(path, error) }
+        })?;
         Ok(Self {
             path: path.to_owned(),
-            new,
+            new: is_new.then_some(new),
             connection,
             generation,
             wall_ms,
