@@ -13,7 +13,7 @@ use crate::restart::{come_back, history, read_to, say_lines};
 use crate::trouble::{Small, Trouble};
 
 /// What SQLite calls to sync, whichever way it was built.
-const SYNCS: &str = "fdatasync,fsync";
+pub(crate) const SYNCS: &str = "fdatasync,fsync";
 
 /// So much later the calls return.
 const DELAY: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! `kill -9`, again and again, while everybody talks.
+//! `kill -9`, or an error of a sync, again and again, while everybody talks.
 //!
 //! README.md: "An acknowledged message, and any message that another user has seen, is committed and synced: it survives `kill -9`".
 //!
@@ -12,7 +12,9 @@ use std::thread;
 use crate::common::PATIENCE;
 use crate::common::folder::Folder;
 use crate::common::server::Server;
+use crate::disk::SYNCS;
 use crate::person::{Person, Stage, all_lines, look_on};
+use crate::trouble::Trouble;
 
 /// Those who talk.
 const PEOPLE: usize = 12;
@@ -25,22 +27,42 @@ const ROOMS: [&str; 3] = ["tea", "coffee", "cocoa"];
 
 #[test]
 fn nothing_is_lost_when_the_server_is_killed() {
-    kill_again_and_again("full", 3);
+    end_again_and_again(kill, "full", 3);
 }
 
 #[test]
 fn nothing_is_lost_when_the_server_is_killed_and_synced_now_and_then() {
-    kill_again_and_again("interval=200", 3);
+    end_again_and_again(kill, "interval=200", 3);
+}
+
+/// docs/OPERATIONS.md: "What was acknowledged is there."
+#[test]
+#[ignore = "needs strace; .ci/run does it"]
+fn nothing_is_lost_when_a_sync_fails() {
+    end_again_and_again(fail, "full", 3);
+    end_again_and_again(fail, "interval=50", 3);
+}
+
+fn kill(server: &mut Server) {
+    server.kill_and_restart(&[]);
+}
+
+/// Ends a life by an error of a sync. The next one is in the same run of the system, on the same file.
+fn fail(server: &mut Server) {
+    let Some(trouble) = Trouble::with(server, SYNCS, "error=EIO") else { return kill(server) };
+    assert_eq!(server.ended().code(), Some(74), "{}", server.log());
+    drop(trouble);
+    server.restart(&[]);
 }
 
 #[test]
 #[ignore = "takes a minute; .ci/run does it"]
 fn nothing_is_lost_in_50_kills() {
-    kill_again_and_again("full", 25);
-    kill_again_and_again("interval=200", 25);
+    end_again_and_again(kill, "full", 25);
+    end_again_and_again(kill, "interval=200", 25);
 }
 
-fn kill_again_and_again(sync: &str, rounds: u32) {
+fn end_again_and_again(end: fn(&mut Server), sync: &str, rounds: u32) {
     let seed = std::env::var("CHINWAG_KILL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("CHINWAG_KILL_SEED={seed} does this again, as far as threads allow");
@@ -67,7 +89,7 @@ fn kill_again_and_again(sync: &str, rounds: u32) {
             for _ in 0..wanted {
                 acks.recv_timeout(PATIENCE).expect("lines are acknowledged");
             }
-            server.kill_and_restart(&[]);
+            end(&mut server);
             while acks.try_recv().is_ok() {}
         }
         stage.begin_life(server.address, true);

@@ -314,6 +314,8 @@ fn read(socket: &mut Socket) -> Result<Value, Lost> {
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => return Ok(serde_json::from_str(text.as_str()).expect("JSON")),
+            // Its disk has failed.
+            Ok(Message::Close(Some(frame))) if u16::from(frame.code) == 1011 => return Err(Lost),
             Ok(Message::Close(frame)) => panic!("the server closes: {frame:?}"),
             Ok(_) => {}
             // These tests were stopped for a while (signal(7)).
