@@ -20,7 +20,7 @@ fn open(folder: &Folder, clock: &Clock, retention: Retention) -> Driver {
 }
 
 /// What the rows of rooms count, and what they should: with the rooms' names.
-fn counts(folder: &Folder) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
+fn counts(folder: &Folder) -> [Vec<(String, i64)>; 2] {
     let file = Connection::open(folder.store()).expect("it opens");
     let list = |bytes: &str| -> Vec<(String, i64)> {
         let mut rooms = file.prepare(&format!("SELECT name, {bytes} FROM room ORDER BY name")).expect("it is right");
@@ -28,12 +28,12 @@ fn counts(folder: &Folder) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
         rooms.map(|room| room.expect("a room")).collect()
     };
     let sum = format!("(SELECT ifnull(sum({}), 0) FROM message WHERE room = room.id)", row::COST);
-    (list("bytes"), list(&sum))
+    [list("bytes"), list(&sum)]
 }
 
 #[track_caller]
 fn assert_all_is_counted(folder: &Folder) {
-    let (counted, there) = counts(folder);
+    let [counted, there] = counts(folder);
     assert_eq!(counted, there);
     assert!(there.iter().any(|(_, bytes)| *bytes > 0), "there is nothing to be counted");
 }
@@ -306,7 +306,7 @@ fn crashed() -> Folder {
         driver.append_all(key, 1..=600);
     }
     let image = folder.image();
-    let (counted, there) = counts(&image);
+    let [counted, there] = counts(&image);
     assert!(counted.iter().all(|(_, bytes)| *bytes == 0) && there.iter().all(|(_, bytes)| *bytes > 40_000));
     image
 }
@@ -327,7 +327,7 @@ fn what_a_crash_left_uncounted_is_counted_once_however_the_room_goes_on() {
     driver.append(2, "and one more");
     clock.advance(3_600_000);
     until(&mut driver, "the others are counted", |_| {
-        let (counted, there) = counts(&folder);
+        let [counted, there] = counts(&folder);
         (3..6).all(|room| counted[room] == there[room])
     });
     drop(driver);
@@ -343,7 +343,7 @@ fn what_a_crash_left_uncounted_is_counted_with_the_first_line() {
     let written = Written { top: 600, id: Some(1), epoch: None, checked: false, uncounted: 0 };
     let mut room = held("room-1", epoch.into(), written);
     assert_eq!(room.ensure(&file, 0, 0), Ok(1));
-    let (counted, there) = counts(&folder);
+    let [counted, there] = counts(&folder);
     assert_eq!(counted[0], there[0]);
 }
 
@@ -383,7 +383,10 @@ fn what_goes_before_it_is_counted_is_not_counted_later() {
     assert_all_is_counted(&folder);
     drop(open(&image, &Clock::new(), Retention::default()));
     let mut driver = open(&image, &Clock::new(), Retention::default());
-    until(&mut driver, "all is counted", |_| counts(&image).0[..7] == counts(&image).1[..7]);
+    until(&mut driver, "all is counted", |_| {
+        let [counted, there] = counts(&image);
+        counted[..7] == there[..7]
+    });
 }
 
 #[test]
