@@ -11,6 +11,7 @@ use crate::client::V1;
 use crate::common::eventually;
 use crate::common::folder::Folder;
 use crate::common::server::{Launch, Server};
+use crate::opening::used;
 use crate::restart::say_lines;
 use crate::trouble::Small;
 
@@ -64,17 +65,6 @@ fn kill_import(folder: &Folder, export: &str, writes_to: &str) {
     child.wait().expect("it ends");
     drop(input);
     assert!(has_written(), "it is left as it was");
-}
-
-/// A store in which something was said.
-fn used() -> Folder {
-    let folder = Folder::new();
-    let mut server = Server::durable(&folder, &["--rate", "0"]);
-    let mut alice = V1::come(&server, "alice", &["tea"]);
-    say_lines(&mut alice, "tea", 50);
-    alice.cut();
-    server.stop();
-    folder
 }
 
 /// Starts a server, which must have so many lines in these rooms, and stops it.

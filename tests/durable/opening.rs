@@ -28,8 +28,8 @@ fn refused(folder: &Folder, words: &str) {
     assert!(lines_of(folder) == before, "the file has changed");
 }
 
-/// A folder with a store in which something was said.
-fn used() -> Folder {
+/// A folder with a store in which 50 lines were said.
+pub(crate) fn used() -> Folder {
     let folder = Folder::new();
     let mut server = Server::durable(&folder, &["--rate", "0"]);
     let mut alice = V1::come(&server, "alice", &["tea"]);

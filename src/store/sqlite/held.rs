@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::reader::checked_seq;
 use super::row::{self, is_damage};
-
 use crate::chat::slack;
 use crate::chat::{Millis, RoomName};
 use crate::store::ring::size_class;

@@ -4,7 +4,7 @@
 //! answers) and what is not in memory to the thread that reads (`reader`), so nobody who reads waits for a sync. Both answer by one
 //! channel, and wake the loop.
 //!
-//! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), this front, `writer`, `commit`
+//! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), `lock`, this front, `writer`, `commit`
 //! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `place` (a file that is deleted), `reader`, `row`.
 //! Then what `chinwag history` uses, without this front: `archive` (reading, beside a server or not) and `restore` (putting lines in).
 //!
@@ -21,6 +21,7 @@ mod ballast;
 mod commit;
 mod count;
 mod held;
+mod lock;
 mod open;
 mod place;
 mod reader;

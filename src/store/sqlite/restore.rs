@@ -17,7 +17,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::held::{self, Held, Written};
-use super::open::{self, Lock, OpenError, SqliteOptions, Temporary, beside, is_room_missing, refusal};
+use super::lock::Lock;
+use super::open::{self, OpenError, SqliteOptions, Temporary, beside, is_room_missing, refusal};
 use super::row;
 use super::schema::{self, Epochs};
 use crate::chat::{Line, Millis, RoomName};

@@ -6,7 +6,7 @@ use std::thread;
 
 use rusqlite::Connection;
 
-use super::super::open::Lock;
+use super::super::lock::Lock;
 use super::support::{Clock, Driver, Folder};
 use crate::store::{OpenError, SqliteOptions};
 
