@@ -1,7 +1,8 @@
 //! What must go: lines over the limits, and rooms of which nothing is left.
 //!
 //! In small steps, each within a transaction of the writer's. Lines over a limit go along with the lines that come, so that no more
-//! come than go. What nobody writes to is found by a walk over all rooms, now and then, when there is nothing else to do.
+//! come than go. What nobody writes to is found by a walk over all rooms, now and then, when there is nothing else to do. It also has those
+//! rooms counted of whose lines a crash has left some uncounted.
 
 use rusqlite::{Connection, OptionalExtension as _};
 
