@@ -343,6 +343,10 @@ impl Effects {
         self.readers.clear();
         self.closes.clear();
         self.watches.clear();
+    }
+
+    /// Gives back what a rush of turns left: not to be done in each.
+    pub fn tidy(&mut self) {
         slack::trim(&mut self.requests);
         slack::trim(&mut self.deliveries);
         slack::trim(&mut self.readers);

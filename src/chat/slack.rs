@@ -3,7 +3,7 @@
 //!
 //! Each function here is for after something was taken out, and costs each item that was taken out its share of one walk. A
 //! small collection keeps what it has, so that the steady state neither allocates nor frees. Used by the core, the store and
-//! the loop.
+//! the loop, which does not call them for what each turn fills and empties, but once a second (`engine/tidy.rs`).
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};

@@ -10,9 +10,9 @@ use std::net::Shutdown;
 
 use socket2::SockRef;
 
+use crate::chat::Event;
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::ConnId;
-use crate::chat::{Event, slack};
 use crate::wire::decoder::{CloseWatch, Partial};
 
 use crate::wire::frame;
@@ -198,8 +198,6 @@ impl Server {
             drop(connection);
             self.listeners.resume();
         }
-        slack::trim(&mut self.departed);
-        slack::trim(&mut self.doomed);
     }
 }
 

@@ -5,7 +5,6 @@
 
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::{ConnId, Millis};
-use crate::chat::slack;
 use crate::config::Deadlines;
 use crate::http;
 use crate::wire::frame;
@@ -31,7 +30,6 @@ impl Server {
                 self.arm(id);
             }
         }
-        slack::trim(&mut expired);
         self.expired = expired;
     }
 

@@ -80,7 +80,6 @@ impl Server {
         if let Some(stopwatch) = &mut self.stopwatch {
             stopwatch.end_turn();
         }
-        slack::trim(&mut self.completions);
     }
 
     /// Encodes each message once and gives each reader its share.
@@ -168,22 +167,27 @@ impl Server {
             }
             false
         });
-        slack::trim(&mut held);
         self.held_due_ms = self.now.mono_ms + held.len() as Millis / HELD_PER_MS;
         self.held = held;
     }
 }
 
 impl Scratch {
+    /// Gives back what a rush of turns left.
+    pub(super) fn tidy(&mut self) {
+        self.first.clear();
+        slack::trim(&mut self.first);
+        self.order.clear();
+        slack::trim(&mut self.order);
+    }
+
     /// Sets `order`: as the core said, but what goes to the same readers of a room at the place of its first, and
     /// acknowledgements last, each reader's together.
     fn order(&mut self, effects: &Effects) {
         const NONE: u32 = u32::MAX;
         self.first.clear();
-        slack::trim(&mut self.first);
         self.first.resize(effects.readers.len(), NONE);
         self.order.clear();
-        slack::trim(&mut self.order);
         for (number, delivery) in effects.deliveries.iter().enumerate() {
             let number = number as u32;
             let start = delivery.to.start;

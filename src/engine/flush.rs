@@ -2,7 +2,6 @@
 
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::ConnId;
-use crate::chat::slack;
 
 use super::Server;
 use super::closing::After;
@@ -23,7 +22,6 @@ impl Server {
         }
         // Nobody else may have been put there meanwhile, but if so, is flushed next turn.
         dirty.append(&mut self.dirty);
-        slack::trim(&mut dirty);
         self.dirty = dirty;
         self.turn.clear();
         if self.turn.kept_bytes() > self.config.limits.outboxes_bytes_max {

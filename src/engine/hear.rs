@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 
 use crate::chat::effects::CloseReason;
 use crate::chat::ids::{ConnId, Now};
-use crate::chat::{Ask, Chat, Command, Effects, Event, slack};
+use crate::chat::{Ask, Chat, Command, Effects, Event};
 use crate::http::{self, Answer};
 use crate::wire::command::{parse_plain, parse_v1};
 use crate::wire::decoder::{Decoder, Incoming, Partial};
@@ -135,8 +135,6 @@ impl Server {
             self.input = input;
             self.enqueue(id);
         }
-        slack::trim_queue(&mut self.ready);
-        slack::trim_queue(&mut self.drained);
     }
 
     /// Tells the core whose outbox has room for the next page. When we stop, nobody gets one: who has more to catch up with goes on

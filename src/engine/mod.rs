@@ -8,7 +8,8 @@
 //! 3. **decide** (`decide`): the store hears the core's requests, the core its answers; each message is encoded once
 //!    into the turn's buffer (`turn_buffer`), and each reader gets its share of it (`outbox`).
 //! 4. **flush** (`flush`): each connection that has something to write, writes.
-//! 5. **reap** (`closing`): what has ended is freed; the core hears of it, and what follows waits for the next turn.
+//! 5. **reap** (`closing`): what has ended is freed; the core hears of it, and what follows waits for the next turn. Once a second
+//!    lists that have grown give back what they do not use (`tidy`).
 //!
 //! A socket is registered once, for reading and writing, edge-triggered. What it is ready for is remembered until the
 //! kernel says `WouldBlock`; nothing is armed or disarmed. Each list (`ready`, `dirty`, …) holds a connection at most
@@ -30,6 +31,7 @@ mod secrets;
 mod signals;
 mod stopwatch;
 mod storage;
+mod tidy;
 mod turn_buffer;
 mod wheel;
 
@@ -59,6 +61,7 @@ use outbox::Outbox;
 use secrets::Secrets;
 use signals::Signals;
 use stopwatch::Stopwatch;
+use tidy::Tidiness;
 use turn_buffer::TurnBuffer;
 use wheel::Wheel;
 
@@ -123,6 +126,7 @@ pub struct Server {
     departed: Vec<(ConnId, bool)>,
     /// To be freed.
     doomed: Vec<ConnId>,
+    tidiness: Tidiness,
     stopping: Stopping,
 }
 
@@ -208,6 +212,7 @@ impl Server {
             closing: Vec::new(),
             departed: Vec::new(),
             doomed: Vec::new(),
+            tidiness: Tidiness::default(),
             stopping: Stopping::No,
         })
     }
@@ -244,6 +249,7 @@ impl Server {
         self.stop_if_asked();
         self.flush();
         self.reap();
+        self.tidy();
         Ok(self.is_drained().then_some(Outcome::Drained))
     }
 
@@ -294,7 +300,14 @@ impl Server {
         }
         let paused_until = self.listeners.paused_until_ms().filter(|_| self.has_slot());
         let held_due = (!self.held.is_empty() && self.held_due_ms > self.now.mono_ms).then_some(self.held_due_ms);
-        let due = [self.wheel.next_ms(), self.chat.next_deadline(), paused_until, held_due, self.stopping.deadline()];
+        let due = [
+            self.wheel.next_ms(),
+            self.chat.next_deadline(),
+            paused_until,
+            held_due,
+            self.tidiness.deadline(),
+            self.stopping.deadline(),
+        ];
         let due_ms = due.into_iter().flatten().min()?;
         Some(Duration::from_millis(due_ms.saturating_sub(self.clock.now().mono_ms)))
     }

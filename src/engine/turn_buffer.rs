@@ -16,9 +16,6 @@ use crate::wire::frame;
 /// The bit of [`Span::start`] that tells the two buffers apart; each stays far below 2 GiB, see `hear::TURN_UNITS`.
 const REPLIES: u32 = 1 << 31;
 
-/// A buffer that grew past this for one turn is given back after it.
-const BUFFER_KEPT_BYTES: usize = 1 << 14;
-
 /// A range of whole frames in one of the turn's two buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Span {
@@ -151,15 +148,19 @@ impl TurnBuffer {
 
     /// The turn is over: its spans are void.
     pub(super) fn clear(&mut self) {
-        for buffer in [&mut self.rooms, &mut self.replies] {
-            buffer.clear();
-            buffer.shrink_to(BUFFER_KEPT_BYTES);
-        }
+        self.rooms.clear();
+        self.replies.clear();
         for (_, bytes) in self.kept.drain() {
             if Rc::strong_count(&bytes) == 1 {
                 self.kept_bytes -= bytes.len();
             }
         }
+    }
+
+    /// Gives back what a rush of turns left.
+    pub(super) fn tidy(&mut self) {
+        slack::trim(&mut self.rooms);
+        slack::trim(&mut self.replies);
         slack::trim_table(&mut self.kept);
     }
 }

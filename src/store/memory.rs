@@ -121,6 +121,10 @@ impl Memory {
     /// Adds the answers that were not collected yet, in the order of their requests.
     pub fn collect(&mut self, completions: &mut Vec<Completion>) {
         completions.append(&mut self.completions);
+    }
+
+    /// Gives back what a rush of requests left.
+    pub fn tidy(&mut self) {
         slack::trim(&mut self.completions);
     }
 

@@ -66,6 +66,14 @@ impl Store {
         }
     }
 
+    /// Gives back what a rush of requests left: not to be done in each turn.
+    pub fn tidy(&mut self) {
+        match self {
+            Self::Memory(store) => store.tidy(),
+            Self::Sqlite(store) => store.tidy(),
+        }
+    }
+
     /// Whether [`collect`](Self::collect) has left answers for the next turn, which must then come at once.
     pub fn has_more(&self) -> bool {
         match self {

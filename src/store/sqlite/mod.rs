@@ -235,6 +235,10 @@ impl Sqlite {
         }
         self.hand_over();
         completions.append(&mut self.completions);
+    }
+
+    /// Gives back what a rush of requests left.
+    pub fn tidy(&mut self) {
         slack::trim(&mut self.completions);
     }
 
