@@ -70,7 +70,7 @@ impl Bench {
     fn collect(&mut self) -> usize {
         let started = Instant::now();
         self.completions.clear();
-        self.store.collect(&mut self.completions);
+        self.store.collect(&mut self.completions, || false);
         assert!(self.store.failure().is_none());
         assert!(!self.completions.iter().any(|one| matches!(one, Completion::Refused { .. })));
         self.turns.push(started.elapsed());

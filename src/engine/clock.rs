@@ -57,6 +57,11 @@ impl Clock {
         Now { mono_ms: last.mono_ms + LATE_MS_MAX, ..now }
     }
 
+    /// How long it has run, for bounding how long something takes.
+    pub(super) fn elapsed(self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// For measuring how long something takes, to the nanosecond. It asks the system, which costs some tenths of a microsecond.
     pub(super) fn read(&self) -> Reading {
         // Where a thread's time is not counted, none goes by.

@@ -58,11 +58,11 @@ impl Store {
         }
     }
 
-    /// Adds the answers that are there.
-    pub fn collect(&mut self, completions: &mut Vec<Completion>) {
+    /// Adds the answers that are there. What comes from a disk is left for the next turn when `is_late` says that the time is over.
+    pub fn collect(&mut self, completions: &mut Vec<Completion>, is_late: impl FnMut() -> bool) {
         match self {
             Self::Memory(store) => store.collect(completions),
-            Self::Sqlite(store) => store.collect(completions),
+            Self::Sqlite(store) => store.collect(completions, is_late),
         }
     }
 

@@ -113,7 +113,7 @@ impl Store {
     fn answers(&mut self, count: usize) -> Vec<Completion> {
         let mut answers = Vec::new();
         loop {
-            self.sqlite.collect(&mut answers);
+            self.sqlite.collect(&mut answers, || false);
             if answers.len() >= count {
                 return answers;
             }

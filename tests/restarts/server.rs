@@ -152,7 +152,7 @@ impl Server {
                     None => self.store.submit(request),
                 }
             }
-            self.store.collect(&mut completions);
+            self.store.collect(&mut completions, || false);
             let is_idle = completions.is_empty() && !self.store.has_more();
             for completion in completions {
                 self.chat.handle(self.now, Event::Completed(completion), &mut self.effects);

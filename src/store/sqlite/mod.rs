@@ -63,8 +63,15 @@ const WAITING_ROWS_MAX: usize = 20_000;
 /// Bytes of them, by [`row::cost`].
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
-/// Answers taken in one turn at most: some 0.2 ms of work. Each costs the loop more afterwards, when its line is told.
+/// Answers taken in one turn at most, if there is the time: lines that are told together cost less. Each costs the loop more
+/// afterwards, when its line is told.
 const COLLECTED_MAX: usize = 256;
+
+/// After so many it is asked whether there is the time for more.
+const COLLECTED_AT_ONCE: usize = 32;
+
+/// The list of what is handed over next has room for as much as the one before had, up to this.
+const OPS_ROOM_MAX: usize = 256;
 
 /// The store. When it is dropped, what was handed over is stored and the file closed.
 #[derive(Debug)]
@@ -216,13 +223,15 @@ impl Sqlite {
         }
     }
 
-    /// Adds the answers that are there, but of appends no more than fit into a turn. It is to be called after the requests of a
-    /// turn, when it was woken, and while it [has more](Self::has_more).
-    pub fn collect(&mut self, completions: &mut Vec<Completion>) {
+    /// Adds the answers that are there, but no more than fit into a turn, by their number and the time: `is_late` says that it is
+    /// over. It is to be called after the requests of a turn, when it was woken, and while it [has more](Self::has_more).
+    pub fn collect(&mut self, completions: &mut Vec<Completion>, mut is_late: impl FnMut() -> bool) {
         self.hand_over();
         self.has_more = true;
-        for _ in 0..COLLECTED_MAX {
-            if let Some(Stored { ticket, rows, bytes, outcome }) = self.stored.next() {
+        for taken in 0..COLLECTED_MAX {
+            if taken % COLLECTED_AT_ONCE == 0 && is_late() {
+                break;
+            } else if let Some(Stored { ticket, rows, bytes, outcome }) = self.stored.next() {
                 self.waiting_rows -= rows;
                 self.waiting_bytes -= bytes;
                 self.store(ticket, outcome);
@@ -440,7 +449,8 @@ impl Sqlite {
         if self.ops.is_empty() {
             return;
         }
-        let ops = std::mem::take(&mut self.ops);
+        let next = Vec::with_capacity(self.ops.len().min(OPS_ROOM_MAX));
+        let ops = std::mem::replace(&mut self.ops, next);
         let (writer, _) = self.threads.writer.as_ref().expect("it is there until the end");
         if writer.send(ops).is_err() {
             self.failure.get_or_insert_with(|| Failure::new("the store's writer is gone".to_owned()));

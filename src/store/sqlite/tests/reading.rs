@@ -3,6 +3,7 @@
 use super::support::{ALL, Clock, Driver, Folder, draft, row};
 use crate::chat::{Completion, Draft, ErrorCode, Part, Request, RoomKey, Row, Ticket};
 use crate::store::SqliteOptions;
+use crate::store::sqlite::COLLECTED_AT_ONCE;
 
 #[test]
 fn a_fetch_keeps_to_its_part_wherever_the_lines_are() {
@@ -47,6 +48,36 @@ fn a_fetch_keeps_to_its_part_wherever_the_lines_are() {
 }
 
 #[test]
+fn what_there_is_no_time_for_is_left_for_the_next_turn() {
+    const LINES: u64 = 1_000;
+    let folder = Folder::new();
+    let mut driver = Driver::at(&folder);
+    driver.load(1, "a");
+    for number in 1..=LINES {
+        let rows = [row(1, "hi", &driver.clock)].into();
+        driver.submit(Request::Append { ticket: Ticket(number), rows });
+    }
+    let mut tickets = Vec::new();
+    while tickets.len() < LINES as usize {
+        let mut completions = Vec::new();
+        let mut asked = 0;
+        driver.store.collect(&mut completions, || {
+            asked += 1;
+            asked > 1
+        });
+        assert!(completions.len() <= COLLECTED_AT_ONCE, "{}", completions.len());
+        tickets.extend(completions.iter().map(|completion| match completion {
+            Completion::Appended { ticket, .. } => ticket.0,
+            other => panic!("{other:?}"),
+        }));
+        if completions.is_empty() && !driver.store.has_more() {
+            driver.wait();
+        }
+    }
+    assert_eq!(tickets, (1..=LINES).collect::<Vec<_>>());
+}
+
+#[test]
 fn lines_in_memory_are_read_though_the_disk_is_gone() {
     let folder = Folder::new();
     let mut driver = Driver::at(&folder);
@@ -55,7 +86,7 @@ fn lines_in_memory_are_read_though_the_disk_is_gone() {
     let part = Part { newest_first: true, lines_max: 50, ..ALL };
     driver.submit(Request::Fetch { ticket: Ticket(1_000), room: RoomKey(1), part });
     let mut completions = Vec::new();
-    driver.store.collect(&mut completions);
+    driver.store.collect(&mut completions, || false);
     assert!(
         matches!(&completions[..], [Completion::Fetched { lines, .. }] if lines.len() == 50),
         "it is there at once"

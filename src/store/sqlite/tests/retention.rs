@@ -201,7 +201,7 @@ fn what_goes_while_a_room_is_loaded_is_not_told_of_from_memory() {
         std::thread::yield_now();
     }
     let mut answers = Vec::new();
-    driver.store.collect(&mut answers);
+    driver.store.collect(&mut answers, || false);
     assert_eq!(answers.iter().map(Completion::ticket).collect::<Vec<_>>(), [load, fetch]);
     driver.append(1, "21");
     driver.assert_counts(1, 11..=21);

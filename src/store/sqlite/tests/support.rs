@@ -123,7 +123,7 @@ impl Driver {
     /// Waits until there is at least one answer, or the store has failed.
     pub(in crate::store) fn collect(&mut self, completions: &mut Vec<Completion>) {
         loop {
-            self.store.collect(completions);
+            self.store.collect(completions, || false);
             if !completions.is_empty() {
                 return;
             }
@@ -133,14 +133,19 @@ impl Driver {
             if self.store.failure().is_some() {
                 return;
             }
-            self.woken.recv_timeout(Duration::from_mins(1)).expect("the store answers");
+            self.wait();
         }
+    }
+
+    /// Waits until the store wakes the loop.
+    pub(super) fn wait(&self) {
+        self.woken.recv_timeout(Duration::from_mins(1)).expect("the store answers");
     }
 
     /// Has everything handed over that needs no answer.
     pub(in crate::store) fn hand_over(&mut self) {
         let mut completions = Vec::new();
-        self.store.collect(&mut completions);
+        self.store.collect(&mut completions, || false);
         assert_eq!(completions, []);
     }
 
