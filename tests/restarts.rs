@@ -175,7 +175,7 @@ fn what_is_not_kept_is_not_known_after_a_start() {
 }
 
 /// > Only two things can take lines from the end: a loss of power before a sync (if not every line is synced before it is
-/// > acknowledged), and an older copy of the store that is put back.
+/// > acknowledged), and files of the store that are lost, damaged or replaced by an older copy.
 ///
 /// > Then each room has a new `epoch`, and the one before it is good up to the last line that is left: a position up to there
 /// > recovers as if nothing had been (its `joined` says the new epoch), and one behind it gets `ahead`.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Stored;
 use super::held::{Held, Rooms};
+use super::last::Trace;
 use super::row;
 use super::upkeep::{self, Trimmed, Upkeep};
 use crate::chat::{Draft, ErrorCode, Line, Millis, RoomName, Ticket};
@@ -56,6 +57,8 @@ pub(super) struct Batch {
 pub(super) struct Committed {
     /// In the order of the batch's appends.
     pub(super) lines: Vec<Lines>,
+    /// The last of them.
+    pub(super) last: Option<Trace>,
     pub(super) trimmed: Trimmed,
 }
 
@@ -88,13 +91,15 @@ impl Batch {
         }
         let mut statement = row::prepare_insert(&transaction)?;
         let mut lines = Vec::with_capacity(self.appends.len());
+        let mut last = None;
         for append in &self.appends {
             let mut placed = Lines::with_capacity(append.rows.len());
             for (slot, draft) in &append.rows {
                 let (id, room) = place.change(&transaction, *slot)?;
                 room.written.top += 1;
                 let line = Arc::new(Line { room: room.name.clone(), seq: room.written.top, draft: draft.clone() });
-                row::insert(&mut statement, id, &line)?;
+                let crc = row::insert(&mut statement, id, &line)?;
+                last = Some(Trace { room: id, seq: line.seq, crc });
                 room.written.uncounted += row::cost(draft);
                 placed.push((*slot, line));
             }
@@ -111,7 +116,7 @@ impl Batch {
         // As much goes as comes, and a little more.
         let trimmed = upkeep.relieve(&transaction, place.rooms, 2 * self.rows + 16)?;
         transaction.commit()?;
-        Ok(Committed { lines, trimmed })
+        Ok(Committed { lines, last, trimmed })
     }
 }
 

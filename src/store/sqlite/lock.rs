@@ -1,20 +1,36 @@
 //! The file beside the store that keeps a second server out, and knows what the store itself may have forgotten.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
+use super::last::{self, Last, Noter};
 use super::open::{OpenError, beside, own};
 
-/// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened: so an
-/// older copy that is put back is told from the one that was there. One that says nothing goes when it is unlocked.
+/// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened, and which
+/// line was the last: so an older copy that is put back is told from the one that was there. One that says nothing goes when it is
+/// unlocked.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
     file: File,
-    /// The store's id, how often it was opened, and whether it was closed in order, as they were last noted.
-    noted: Option<(String, u64, bool)>,
+    noted: Option<Noted>,
+}
+
+/// What was noted, in two lines.
+#[derive(Debug)]
+struct Noted {
+    /// The store's.
+    id: String,
+    /// How often it was opened.
+    opens: u64,
+    /// It was closed in order.
+    clean: bool,
+    /// As it was when the lock was taken, or when the store was opened: the [`Noter`] writes it.
+    last: Option<Last>,
 }
 
 impl Lock {
@@ -40,39 +56,79 @@ impl Lock {
         let mut text = String::new();
         // What cannot be read says nothing.
         let _ = Read::by_ref(&mut file).take(1_024).read_to_string(&mut text);
-        let mut words = text.split_whitespace();
-        let noted = (|| Some((words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()? == "closed")))();
-        Ok(Self { path: lock, file, noted })
+        Ok(Self { path: lock, file, noted: Noted::parse(&text) })
     }
 
-    /// Whether the store was later than it says it is.
-    pub(super) fn is_older(&self, id: &str, opens: u64, clean: bool) -> bool {
-        let Some((noted_id, noted_opens, noted_clean)) = &self.noted else { return false };
-        id == noted_id && (opens, clean) < (*noted_opens, *noted_clean)
+    /// Why it may be that a store is not what it was: with this id, that was opened so often and closed in order or not.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn doubt(
+        &self,
+        connection: &Connection,
+        id: &str,
+        opens: u64,
+        clean: bool,
+    ) -> rusqlite::Result<Option<String>> {
+        match self.noted.as_ref().filter(|noted| noted.id == id) {
+            Some(noted) if (opens, clean) < (noted.opens, noted.clean) => {
+                Ok(Some("an older copy of the store was put back".to_owned()))
+            }
+            Some(Noted { last: Some(last), .. }) => last.missing(connection),
+            Some(_) => Ok(None),
+            // What was closed in order may have come from elsewhere, without a lock.
+            None if clean => Ok(None),
+            None => Ok(Some("the store was not closed, and nothing beside it (-lock) says how far it was".to_owned())),
+        }
     }
 
-    /// Notes how often the store was opened by now.
-    pub(super) fn note(&mut self, id: &str, opens: u64) {
-        self.noted = Some((id.to_owned(), opens, false));
-        self.write();
+    /// Notes how often the store was opened by now. If `is_new`, it begins a generation: the line that was the last is not.
+    pub(super) fn note(&mut self, id: &str, opens: u64, is_new: bool) {
+        let last = self.noted.take().filter(|noted| noted.id == id && !is_new).and_then(|noted| noted.last);
+        let noted = Noted { id: id.to_owned(), opens, clean: false, last };
+        self.write(&(noted.state() + &last::text(last)));
+        self.noted = Some(noted);
+    }
+
+    /// For noting the last line, after [`note`](Self::note). Rooms with lines were forgotten so often.
+    ///
+    /// # Errors
+    /// When there are no descriptors.
+    pub(super) fn noter(&self, lives: u64) -> io::Result<Noter> {
+        let at = self.noted.as_ref().map_or(0, |noted| noted.state().len() as u64);
+        Ok(Noter::new(self.file.try_clone()?, at, lives))
     }
 
     /// Notes that the store was closed in order.
     pub(super) fn note_closed(&mut self) {
-        if let Some((_, _, clean)) = &mut self.noted {
-            *clean = true;
-        }
-        self.write();
+        let Some(noted) = &mut self.noted else { return };
+        noted.clean = true;
+        let state = noted.state();
+        self.write(&state);
     }
 
-    fn write(&mut self) {
-        let Some((id, opens, clean)) = &self.noted else { return };
-        // Of a length that does not change, so that it needs no room on a full disk.
-        let text = format!("{id} {opens:020} {}\n", if *clean { "closed" } else { "opened" });
-        let written = self.file.rewind().and_then(|()| self.file.write_all(text.as_bytes()));
-        if let Err(error) = written {
+    fn write(&self, text: &str) {
+        if let Err(error) = self.file.write_all_at(text.as_bytes(), 0) {
             log::warn!("what is noted beside the store cannot be written: {error}");
         }
+    }
+}
+
+impl Noted {
+    fn parse(text: &str) -> Option<Self> {
+        let (state, last) = text.split_once('\n')?;
+        let mut words = state.split(' ');
+        Some(Self {
+            id: words.next()?.to_owned(),
+            opens: words.next()?.parse().ok()?,
+            clean: words.next()? == "closed",
+            last: last.strip_suffix('\n').and_then(Last::parse),
+        })
+    }
+
+    /// The first line. Its length does not change, so it needs no room on a full disk.
+    fn state(&self) -> String {
+        format!("{} {:020} {}\n", self.id, self.opens, if self.clean { "closed" } else { "opened" })
     }
 }
 

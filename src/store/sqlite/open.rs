@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::ballast::Ballast;
+use super::last;
 use super::lock::Lock;
 use super::place::Place;
 use super::reader::Reader;
@@ -165,7 +166,7 @@ impl Sqlite {
             let is_full = is_room_missing(&error) && ballast.disk_is_full();
             if is_full { OpenError::Full(path.clone()) } else { refusal(path, error) }
         })?;
-        lock.note(&marks.id, marks.opens);
+        lock.note(&marks.id, marks.opens, marks.is_new_generation);
         let place = |path: PathBuf| Place::of(path).map_err(system);
         let places = [place(path.clone())?, place(beside(path, "-wal"))?];
         let interval = match options.sync {
@@ -190,6 +191,7 @@ impl Sqlite {
             upkeep: Upkeep::new(options.retention),
             ballast,
             places,
+            noter: lock.noter(marks.lives).map_err(system)?,
             interval,
             checkpoint_pages: CHECKPOINT_PAGES,
             state: State::default(),
@@ -416,6 +418,8 @@ struct Marks {
     id: String,
     opens: u64,
     generation: u64,
+    is_new_generation: bool,
+    lives: u64,
 }
 
 /// Notes that the store is in use from now on, synced. Begins a new generation if lines may be gone from its end.
@@ -432,10 +436,12 @@ fn begin(connection: &Connection, lock: &Lock) -> rusqlite::Result<Marks> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let boot = boot.trim();
     let power_failed = !clean && (boot.is_empty() || boot != was_boot);
-    let is_older = lock.is_older(&id, was_opens, clean);
-    if power_failed || is_older {
+    let doubt = match lock.doubt(&transaction, &id, was_opens, clean)? {
+        _ if power_failed => Some("the system went down".to_owned()),
+        doubt => doubt,
+    };
+    if let Some(why) = &doubt {
         generation += 1;
-        let why = if is_older { "an older copy of the store was put back" } else { "the system went down" };
         log::warn!("{why}: whoever has read lines that are not there is told when it comes back");
     }
     let opens = was_opens + 1;
@@ -447,7 +453,7 @@ fn begin(connection: &Connection, lock: &Lock) -> rusqlite::Result<Marks> {
     // Whatever the policy: what follows is only known to be later than this if this is there.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok(Marks { key, id, opens, generation })
+    Ok(Marks { key, id, opens, generation, is_new_generation: doubt.is_some(), lives: last::lives(connection)? })
 }
 
 /// Whether it may be that the disk is full. Not every way in which a system says so is known to SQLite.

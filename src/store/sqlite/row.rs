@@ -17,9 +17,10 @@ pub(super) fn prepare_insert(connection: &Connection) -> rusqlite::Result<Cached
     )
 }
 
-/// Adds a line to the room with this number.
-pub(super) fn insert(statement: &mut CachedStatement<'_>, room: i64, line: &Line) -> rusqlite::Result<()> {
+/// Adds a line to the room with this number; gives its CRC.
+pub(super) fn insert(statement: &mut CachedStatement<'_>, room: i64, line: &Line) -> rusqlite::Result<u32> {
     let draft = &line.draft;
+    let crc = crc(&line.room, line.seq, draft);
     let added = statement.execute(params![
         room,
         line.seq.cast_signed(),
@@ -28,10 +29,10 @@ pub(super) fn insert(statement: &mut CachedStatement<'_>, room: i64, line: &Line
         &*draft.from,
         draft.to.as_deref(),
         draft.id.as_deref(),
-        crc(&line.room, line.seq, draft),
+        crc,
         &*draft.message,
     ]);
-    added.map(drop)
+    added.map(|_| crc)
 }
 
 /// What a row costs in the file, by what retention counts: its texts, and about what SQLite adds.

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod full;
+mod last;
 mod opening;
 mod order;
 mod reading;

@@ -17,6 +17,7 @@ use rusqlite::{Connection, ErrorCode as SqliteCode, ffi};
 use super::ballast::Ballast;
 use super::commit::{Append, Batch, Committed, Note};
 use super::held::{Held, Rooms};
+use super::last::{self, Noter};
 use super::open::BUSY_MS;
 use super::place::Place;
 use super::row::is_damage;
@@ -68,6 +69,7 @@ pub(super) struct Writer<C, W> {
     pub(super) ballast: Ballast,
     /// The file, and its log.
     pub(super) places: [Place; 2],
+    pub(super) noter: Noter,
     /// With a bounded interval: how long a commit may be without a sync, and the log's file.
     pub(super) interval: Option<(Millis, File)>,
     /// Pages in the log from which on it is taken over into the file.
@@ -223,6 +225,8 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
                     .iter()
                     .try_for_each(Place::check)
                     .map_err(|why| Failure::new(format!("the store is gone: {why}")))?;
+                // Before anybody is told of it.
+                committed.last.into_iter().for_each(|line| self.noter.note(line));
                 self.note_commit(now);
                 self.trimmed(committed.trimmed);
                 let lines = batch.appends.iter().zip(committed.lines);
@@ -311,7 +315,9 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
         let changes = self.connection.total_changes();
         let stepped = self.connection.unchecked_transaction().and_then(|transaction| {
             let trimmed = self.upkeep.step(&transaction, rooms, now.mono_ms, now.wall_ms)?;
+            let lives = last::lives(&transaction)?;
             transaction.commit()?;
+            self.noter.lives = lives;
             Ok(trimmed)
         });
         rooms.end(stepped.is_ok());

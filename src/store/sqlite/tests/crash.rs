@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
-use super::support::{Driver, Folder};
+use super::support::{Driver, Folder, Loaded};
 
 const LINES: u64 = 60;
 
@@ -24,10 +24,11 @@ fn log(folder: &Folder) -> std::path::PathBuf {
     folder.path().join("chinwag.db-wal")
 }
 
-/// How many lines there are. Each is the one that was said.
+/// How many lines there are. Each is the one that was said; and if some are gone, that is noticed.
 fn lines_there(folder: &Folder) -> u64 {
     let mut driver = Driver::at(folder);
-    let newest = driver.load(1, "a").newest;
+    let Loaded { newest, former, .. } = driver.load(1, "a");
+    assert_eq!(former.map(|(_, top)| top), (newest < LINES).then_some(newest));
     driver.assert_counts(1, 1..=newest);
     driver.append(1, "and it goes on");
     newest
