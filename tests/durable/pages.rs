@@ -82,6 +82,8 @@ fn after_a_kill_the_file_and_its_log_are_everything() {
         std::fs::copy(folder.path().join(name), elsewhere.path().join(name)).expect("a copy");
     }
     let server = Server::durable(&elsewhere, &[]);
+    // Nothing there says that it is not an older copy.
+    alice.may_follow = true;
     come_back(&mut alice, &server);
     assert_eq!(history(&mut alice, "tea").len(), 20);
 }

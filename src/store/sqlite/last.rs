@@ -1,8 +1,8 @@
 //! The last line that was stored, noted outside of the store: so it is noticed when the store has lost its end.
 //!
-//! The system keeps what was committed when the process is killed. But the log may be deleted, cut or damaged before the next start,
-//! or an older copy be put back: the store cannot know that of itself. Transactions come back in order, so if the last line that
-//! anybody was told of is there, all before it is.
+//! The system keeps what was committed when the process is killed. But the log may be deleted, cut or damaged before the next
+//! start, or an older copy be put back: the store cannot know that of itself. Transactions come back in order, so if the last line
+//! that anybody was told of is there, all before it is.
 //!
 //! It is written after a commit and before that is answered: nothing that anybody has seen is behind it. It is never synced, since
 //! after a loss of power a store that was not closed is in doubt anyway.

@@ -20,7 +20,8 @@ fn beside(folder: &Folder, more: &str) -> PathBuf {
     folder.path().join(format!("chinwag.db{more}"))
 }
 
-/// A store whose log has many lines, as a crash leaves it; the epoch of its room; and an older copy, also as a crash would leave it.
+/// A store whose log has many lines, as a crash leaves it; the epoch of its room; and an older copy, as a crash would have left
+/// it.
 pub(super) fn crashed() -> (Folder, Arc<str>, Folder) {
     let folder = Folder::new();
     let mut driver = Driver::at(&folder);
