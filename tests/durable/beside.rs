@@ -16,9 +16,9 @@ const ROOMS: [&str; 2] = ["tea", "coffee"];
 const AT_ONCE: u64 = 100;
 
 /// Exit code, standard output, standard error.
-type Ended = (Option<i32>, String, String);
+pub(crate) type Ended = (Option<i32>, String, String);
 
-fn chinwag_history(folder: &Folder, words: &[&str]) -> Ended {
+pub(crate) fn chinwag_history(folder: &Folder, words: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
     command.arg("history").args(words).arg("--store").arg(folder.store()).stdin(Stdio::null());
     let output = command.output().expect("it can be started");

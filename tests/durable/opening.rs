@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use crate::beside::chinwag_history;
 use crate::client::V1;
 use crate::common::eventually;
 use crate::common::folder::Folder;
 use crate::common::server::{Launch, Server};
-use crate::restart::{come_back, say_lines};
+use crate::restart::{come_back, history, say_lines};
 
 /// What is there but for the lock, which says nothing of lines, and the log's index, which is made anew.
 fn lines_of(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
@@ -164,6 +165,37 @@ fn a_link_stands_for_the_file_that_it_leads_to() {
     assert_eq!(status.code(), Some(1), "{errors}");
     assert!(errors.contains("leads to nothing"), "{errors}");
     assert!(fs::symlink_metadata(links.store()).expect("it is there").is_symlink());
+}
+
+/// docs/OPERATIONS.md: "A file that has two names (hard links) is one store: one server uses it, by one of them at a time."
+#[test]
+fn a_store_with_two_names_is_used_by_one_server() {
+    let (folder, other) = (used(), Folder::new());
+    fs::hard_link(folder.store(), other.store()).expect("another name");
+    let mut server = Server::durable(&folder, &[]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    say_lines(&mut alice, "tea", 3);
+    let refused = |words: &str| {
+        let (status, out, errors) = Launch::durable(&other, &[]).run();
+        assert_eq!((status.code(), &out[..]), (Some(1), ""), "{errors}");
+        assert!(errors.contains(words), "{errors}");
+        assert!(other.contents().into_keys().eq(["chinwag.db"]), "{:?}", other.contents().keys());
+    };
+    refused("another server uses the store");
+    let (code, said, errors) = chinwag_history(&folder, &["verify"]);
+    assert!(code == Some(0) && said.contains("53 messages"), "{said} {errors}");
+    say_lines(&mut alice, "tea", 3);
+    server.signal("KILL");
+    server.ended();
+    // The log has lines that this name does not have.
+    refused("start the server with that name once");
+    server.restart(&[]);
+    come_back(&mut alice, &server);
+    alice.cut();
+    server.stop();
+    let server = Server::durable(&other, &[]);
+    let mut bob = V1::come(&server, "bob", &["tea"]);
+    assert_eq!(history(&mut bob, "tea").len(), 56);
 }
 
 /// A file that is named like the word is a file.

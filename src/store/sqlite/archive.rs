@@ -19,6 +19,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Rows};
 
+use super::names;
 use super::open::{OpenError, beside, check_header, is_filled, is_room_missing, prepare, refusal, resolve};
 use super::reader;
 use super::row::{self, Names, out_of_order};
@@ -123,6 +124,7 @@ impl Archive {
         if !check_header(path)? {
             return Err(OpenError::Foreign(path.to_owned()));
         }
+        names::check(path)?;
         let has_log = is_filled(&beside(path, "-wal"));
         let (connection, is_fixed) = match connect(path, has_log) {
             Ok(Some(connection)) => (connection, false),
@@ -393,7 +395,7 @@ fn connect(path: &Path, has_log: bool) -> rusqlite::Result<Option<Connection>> {
 }
 
 /// Opens a file to which nobody writes, without a lock and without another file beside it.
-fn connect_fixed(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect_fixed(path: &Path) -> rusqlite::Result<Connection> {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
     let uri = format!("file:{}?immutable=1", percent_encode(path.as_os_str().as_encoded_bytes(), KEPT));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
+use std::iter;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,15 @@ use rusqlite::Connection;
 use super::last::{self, Last, Noter};
 use super::open::{OpenError, beside, own};
 
-/// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened, and which
-/// line was the last: so an older copy that is put back is told from the one that was there. One that says nothing goes when it is
-/// unlocked.
+/// A file that is locked for as long as the store is in use. It also says, outside of the store, how often that was opened, and
+/// which line was the last: so an older copy that is put back is told from the one that was there. One that says nothing goes when
+/// it is unlocked.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
     file: File,
+    /// The store's file itself: it may have other names, and another lock beside each.
+    store: Option<File>,
     noted: Option<Noted>,
 }
 
@@ -56,7 +59,25 @@ impl Lock {
         let mut text = String::new();
         // What cannot be read says nothing.
         let _ = Read::by_ref(&mut file).take(1_024).read_to_string(&mut text);
-        Ok(Self { path: lock, file, noted: Noted::parse(&text) })
+        Ok(Self { path: lock, file, store: None, noted: Noted::parse(&text) })
+    }
+
+    /// Locks the store's file itself, which is there now.
+    ///
+    /// This is another lock than those of SQLite. But when a file is closed, the process loses all of those that it has in it: so it
+    /// is opened before SQLite opens it, and closed after that.
+    ///
+    /// # Errors
+    /// When another server has it, by whatever name, or the system does not let us.
+    pub(super) fn hold(&mut self, store: &Path) -> Result<(), OpenError> {
+        let system = |error| OpenError::System(store.to_owned(), error);
+        let file = File::open(store).map_err(system)?;
+        match file.try_lock() {
+            Ok(()) => self.store = Some(file),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(store.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(system(error)),
+        }
+        Ok(())
     }
 
     /// Why it may be that a store is not what it was: with this id, that was opened so often and closed in order or not.
@@ -140,7 +161,9 @@ impl Drop for Lock {
             let _ = fs::remove_file(&self.path);
         }
         // Closing it is not enough while another thread of this process starts a program, which has a copy of it for a moment.
-        let _ = self.file.unlock();
+        for file in iter::once(&self.file).chain(&self.store) {
+            let _ = file.unlock();
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! answers) and what is not in memory to the thread that reads (`reader`), so nobody who reads waits for a sync. Both answer by one
 //! channel, and wake the loop.
 //!
-//! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), `lock`, `last` (whether its end is there), this front, `writer`, `commit`
+//! In reading order: `schema` (what lies in the file), `open` (what is looked at before it is used), `lock`, `last` (whether its end is there), `names` (hard links), this front, `writer`, `commit`
 //! (one transaction), `held` (the rooms as the writer knows them), `upkeep` (what must go), `ballast` (a full disk), `place` (a file that is deleted), `reader`, `row`.
 //! Then what `chinwag history` uses, without this front: `archive` (reading, beside a server or not) and `restore` (putting lines in).
 //!
@@ -12,9 +12,9 @@
 //!
 //! An epoch is good as long as no `seq` under it means another line. Epochs follow from a key in the file, so a room keeps its own
 //! over a restart, even one in which nobody has said anything. When lines may be gone from the end that somebody has seen (the power
-//! failed before a sync, the log is gone, or an older copy of the file was put back), a new generation begins: each room has another epoch from then
-//! on, and its former one is good up to the newest line that is there ([`Completion::Loaded`]). So readers whose places are still
-//! true go on, and the others are told.
+//! failed before a sync, the log is gone, or an older copy of the file was put back), a new generation begins: each room has another
+//! epoch from then on, and its former one is good up to the newest line that is there ([`Completion::Loaded`]). So readers whose
+//! places are still true go on, and the others are told.
 
 mod archive;
 mod ballast;
@@ -23,6 +23,7 @@ mod count;
 mod held;
 mod last;
 mod lock;
+mod names;
 mod open;
 mod place;
 mod reader;

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::ballast::Ballast;
 use super::last;
 use super::lock::Lock;
+use super::names;
 use super::place::Place;
 use super::reader::Reader;
 use super::schema::{self, APPLICATION_ID, Epochs, VERSION};
@@ -90,6 +91,8 @@ pub enum OpenError {
     Damaged(PathBuf, String),
     /// There is a log, but no file that it belongs to.
     Orphan(PathBuf),
+    /// It has several names, and its log may be beside another one.
+    Elsewhere(PathBuf),
     /// There is no room on the disk, not even to note that it is in use.
     Full(PathBuf),
     /// SQLite does not let us.
@@ -116,6 +119,13 @@ impl fmt::Display for OpenError {
                 f,
                 "{} holds lines, but the store that it belongs to is gone: put it back, or move the log away",
                 log.display()
+            ),
+            Self::Elsewhere(path) => write!(
+                f,
+                "the store {0} has another name (a hard link), was used by that one and not closed in order: start the \
+                 server with that name once, and its log is taken over; or take that name away, if it has no log (-wal) \
+                 beside it. Of a store that is to be kept as it is, make a copy and not a link",
+                path.display()
             ),
             Self::Full(path) => write!(f, "there is no room on the disk of the store {}", path.display()),
             Self::Sqlite(path, error) => write!(f, "cannot open the store {}: {error}", path.display()),
@@ -153,6 +163,8 @@ impl Sqlite {
         if !check_header(path)? {
             create(path)?;
         }
+        lock.hold(path)?;
+        names::check(path)?;
         let ballast = Ballast::new(beside(path, "-ballast"));
         let take = || connect(path, options).and_then(|connection| Ok((begin(&connection, &lock)?, connection)));
         let taken = match take() {

@@ -18,6 +18,7 @@ use rusqlite::config::DbConfig;
 
 use super::held::{self, Held, Written};
 use super::lock::Lock;
+use super::names;
 use super::open::{self, OpenError, SqliteOptions, Temporary, beside, is_room_missing, refusal};
 use super::row;
 use super::schema::{self, Epochs};
@@ -117,13 +118,15 @@ impl Restore {
         let path = &open::resolve(path)?;
         let system = |error| OpenError::System(path.to_owned(), error);
         open::check_header(path)?;
-        let lock = Lock::take(path)?;
+        let mut lock = Lock::take(path)?;
         let new = Temporary::at(beside(path, "-import")).map_err(system)?;
         let is_new = !open::check_header(path)?;
         let connection = if is_new {
             open::create(new.path())?;
             connect_new(new.path())
         } else {
+            lock.hold(path)?;
+            names::check(path)?;
             open::connect(path, &SqliteOptions::at(path))
         };
         let start = |connection: &Connection| -> rusqlite::Result<(u64, Millis)> {

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod full;
 mod last;
+mod names;
 mod opening;
 mod order;
 mod reading;
