@@ -145,6 +145,43 @@ fn a_second_signal_does_not_wait_for_a_slow_disk() {
     assert_eq!(history(&mut alice, "tea").len(), 4);
 }
 
+/// docs/OPERATIONS.md: "or when it is committed, and synced within so many milliseconds".
+///
+/// Somebody talks on meanwhile, so nothing else has the log synced.
+#[test]
+#[ignore = "needs strace; .ci/run does it"]
+fn with_an_interval_a_commit_is_synced_within_it() {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    let folder = Folder::new();
+    let server = Server::durable(&folder, &["--rate", "0", "--sync", "interval=50"]);
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    let calls = folder.path().join("calls");
+    let Some(trouble) = Trouble::watching(&server, &format!("pwrite64,{SYNCS}"), &calls) else { return };
+    let since = Instant::now();
+    while since.elapsed() < 40 * INTERVAL {
+        say_lines(&mut alice, "tea", 1);
+    }
+    drop(trouble);
+    let calls = std::fs::read_to_string(calls).expect("what strace has written");
+    let (mut unsynced, mut longest, mut syncs) = (None, 0.0_f64, 0);
+    for call in calls.lines().filter(|call| call.contains("chinwag.db-wal>")) {
+        let (time, call) =
+            call.split_once(' ').and_then(|(_, call)| call.trim_start().split_once(' ')).expect("a time");
+        let time: f64 = time.parse().expect("seconds");
+        // One that is not synced in the end may not be late, either.
+        longest = longest.max(unsynced.map_or(0.0, |first| time - first));
+        if call.starts_with("pwrite64") {
+            unsynced = unsynced.or(Some(time));
+        } else {
+            (unsynced, syncs) = (None, syncs + 1);
+        }
+    }
+    assert!(longest <= 10.0 * INTERVAL.as_secs_f64(), "a commit was {longest} s without a sync");
+    // Nor is each commit synced by itself.
+    let lines = alice.places["tea"].seq;
+    assert!((4..=50).contains(&syncs) && lines > 2 * syncs, "{syncs} syncs, {lines} lines");
+}
+
 /// README.md: "When the disk is full, sending fails with `storage_full`, and nothing acknowledged is lost."
 ///
 /// Reading goes on, and so does sending, once there is room, by itself.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::eventually;
@@ -18,9 +18,21 @@ impl Trouble {
     /// Does this to the server's calls from now on, as strace's `--inject` says it; `None`, and a word, where strace may not attach.
     #[track_caller]
     pub(crate) fn with(server: &Server, calls: &str, what: &str) -> Option<Self> {
+        let inject = format!("inject={calls}:{what}");
+        Self::attach(server, calls, &["-o", "/dev/null", "-e", &inject], what)
+    }
+
+    /// Does nothing but write these calls to a file, each with the time at which it began, and with the file's name.
+    #[track_caller]
+    pub(crate) fn watching(server: &Server, calls: &str, file: &Path) -> Option<Self> {
+        let file = file.to_str().expect("temporary folders have names of letters");
+        Self::attach(server, calls, &["-ttt", "-y", "-o", file], "their times")
+    }
+
+    #[track_caller]
+    fn attach(server: &Server, calls: &str, flags: &[&str], what: &str) -> Option<Self> {
         let mut command = Command::new("strace");
-        command.args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-        command.args(["-e", &format!("inject={calls}:{what}"), "-p", &server.id().to_string()]);
+        command.args(["-f", "-e", &format!("trace={calls}")]).args(flags).args(["-p", &server.id().to_string()]);
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = started.unwrap_or_else(|error| panic!("strace cannot be started (Debian: strace): {error}"));
         let mut lines = BufReader::new(child.stderr.take().expect("it was piped"));
