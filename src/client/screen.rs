@@ -111,7 +111,7 @@ impl Screen {
             }
             Shown::Frame(frame) => self.write(&one_line(&frame)),
             Shown::Refused { code, message, about } => {
-                let words = words::refused(self.lines.lang, &code, &message, about.as_deref());
+                let words = words::refused(self.lines.lang, &code, &message, about.as_ref());
                 self.say(Tone::Alarm, &words, &now)
             }
             Shown::Own(own) => self.show_own(&own, &now),

@@ -52,6 +52,15 @@ pub struct Said {
     pub old: bool,
 }
 
+/// An own line that somebody is told of before it is shown for good, or because it never will be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnLine {
+    /// To whom, if it is private: as it was typed.
+    pub to: Option<String>,
+    /// The words.
+    pub message: String,
+}
+
 /// What is to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -86,7 +95,7 @@ pub enum Shown {
         /// The words.
         message: String,
         /// The own line that it is about, if any.
-        about: Option<String>,
+        about: Option<OwnLine>,
     },
     /// What this client says itself, in the person's language.
     Own(OwnWord),
@@ -140,8 +149,8 @@ pub enum OwnWord {
     },
     /// An own line waits for more than a second to be acknowledged.
     Waiting {
-        /// Its words.
-        message: String,
+        /// Which.
+        line: OwnLine,
     },
     /// Lines may be missing in a room: the server cannot prove that there are none.
     MayMiss {
@@ -152,18 +161,18 @@ pub enum OwnWord {
     },
     /// An own line of which nobody can tell whether it arrived.
     PerhapsSent {
-        /// Its words.
-        message: String,
+        /// Which.
+        line: OwnLine,
     },
     /// An own line that was not sent, and will not be: 100 wait already, its room is left, or the end came first.
     NotSent {
-        /// Its words.
-        message: String,
+        /// Which.
+        line: OwnLine,
     },
     /// An own line that was not sent: the server takes none that long.
     TooLong {
-        /// Its words.
-        message: String,
+        /// Which.
+        line: OwnLine,
         /// How long it would be on its way, in bytes.
         bytes: usize,
         /// How long it may be.

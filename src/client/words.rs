@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::wire::encode::Lang;
 
 use super::clean::{name, word};
-use super::talk::OwnWord;
+use super::talk::{OwnLine, OwnWord};
 use super::typed::{COMMANDS, Command};
 
 /// How much a word wants to be seen.
@@ -58,17 +58,18 @@ fn english(own: &OwnWord) -> String {
         OwnWord::Back { missed: 0 } => "connected again".to_owned(),
         OwnWord::Back { missed: 1 } => "connected again; 1 line came meanwhile".to_owned(),
         OwnWord::Back { missed } => format!("connected again; {missed} lines came meanwhile"),
-        OwnWord::Waiting { message } => word(message),
+        OwnWord::Waiting { line } => whole(Lang::English, line),
         OwnWord::MayMiss { room, reason } if room == "@me" => {
             format!("private lines may be missing: {}", why_missing(Lang::English, reason))
         }
         OwnWord::MayMiss { room, reason } => {
             format!("lines may be missing in {}: {}", name(room), why_missing(Lang::English, reason))
         }
-        OwnWord::PerhapsSent { message } => format!("perhaps sent, perhaps not: {}", word(message)),
-        OwnWord::NotSent { message } => format!("not sent: {}", word(message)),
-        OwnWord::TooLong { message, bytes, bytes_max } => {
-            format!("not sent, too long ({bytes} bytes, {bytes_max} are allowed): {}", beginning(message))
+        OwnWord::PerhapsSent { line } => format!("perhaps sent, perhaps not: {}", whole(Lang::English, line)),
+        OwnWord::NotSent { line } => format!("not sent: {}", whole(Lang::English, line)),
+        OwnWord::TooLong { line, bytes, bytes_max } => {
+            let beginning = beginning(Lang::English, line);
+            format!("not sent, too long ({bytes} bytes, {bytes_max} are allowed): {beginning}")
         }
         OwnWord::NotConnected => "not connected at the moment".to_owned(),
         OwnWord::NoOlder { room } => format!("there are no older lines in {}", name(room)),
@@ -111,17 +112,17 @@ fn chinese(own: &OwnWord) -> String {
         }
         OwnWord::Back { missed: 0 } => "已重新连接".to_owned(),
         OwnWord::Back { missed } => format!("已重新连接，期间有 {missed} 条消息"),
-        OwnWord::Waiting { message } => word(message),
+        OwnWord::Waiting { line } => whole(Lang::Chinese, line),
         OwnWord::MayMiss { room, reason } if room == "@me" => {
             format!("私信可能有缺失：{}", why_missing(Lang::Chinese, reason))
         }
         OwnWord::MayMiss { room, reason } => {
             format!("房间 {} 的消息可能有缺失：{}", name(room), why_missing(Lang::Chinese, reason))
         }
-        OwnWord::PerhapsSent { message } => format!("可能已发送，也可能没有：{}", word(message)),
-        OwnWord::NotSent { message } => format!("未发送：{}", word(message)),
-        OwnWord::TooLong { message, bytes, bytes_max } => {
-            format!("未发送，太长（{bytes} 字节，上限 {bytes_max} 字节）：{}", beginning(message))
+        OwnWord::PerhapsSent { line } => format!("可能已发送，也可能没有：{}", whole(Lang::Chinese, line)),
+        OwnWord::NotSent { line } => format!("未发送：{}", whole(Lang::Chinese, line)),
+        OwnWord::TooLong { line, bytes, bytes_max } => {
+            format!("未发送，太长（{bytes} 字节，上限 {bytes_max} 字节）：{}", beginning(Lang::Chinese, line))
         }
         OwnWord::NotConnected => "当前未连接".to_owned(),
         OwnWord::NoOlder { room } => format!("房间 {} 没有更早的消息", name(room)),
@@ -186,9 +187,9 @@ pub(super) fn private(lang: Lang) -> &'static str {
 }
 
 /// That the server refuses something, in its words, and the own line that it is about.
-pub(super) fn refused(lang: Lang, code: &str, message: &str, about: Option<&str>) -> String {
+pub(super) fn refused(lang: Lang, code: &str, message: &str, about: Option<&OwnLine>) -> String {
     let (code, message) = (word(code), word(message));
-    match (lang, about.map(beginning)) {
+    match (lang, about.map(|line| beginning(lang, line))) {
         (Lang::English, Some(about)) => format!("not sent: {about} ({message}, {code})"),
         (Lang::Chinese, Some(about)) => format!("未发送：{about}（{message}，{code}）"),
         (Lang::English, None) => format!("{message} ({code})"),
@@ -242,9 +243,22 @@ fn list(names: &[String], comma: &str) -> String {
     names.iter().map(|room| name(room)).collect::<Vec<_>>().join(comma)
 }
 
+/// An own line.
+fn whole(lang: Lang, line: &OwnLine) -> String {
+    addressed(lang, line, word(&line.message))
+}
+
 /// The beginning of an own line, enough to know it again.
-fn beginning(message: &str) -> String {
-    name(message)
+fn beginning(lang: Lang, line: &OwnLine) -> String {
+    addressed(lang, line, name(&line.message))
+}
+
+/// Words to somebody, as a line that was said shows it, or to a room.
+fn addressed(lang: Lang, line: &OwnLine, words: String) -> String {
+    match &line.to {
+        Some(to) => format!("{} \u{2192} {}: {words}", private(lang), name(to)),
+        None => words,
+    }
 }
 
 /// `0.3 s`, `12 s`.
@@ -264,15 +278,18 @@ mod tests {
     /// Each word, with everything that is set into it replaced by what a terminal would obey.
     fn all(evil: &str) -> Vec<OwnWord> {
         let evil = || evil.to_owned();
+        let line = || OwnLine { to: None, message: evil() };
+        let to_one = || OwnLine { to: Some(evil()), message: evil() };
         vec![
             OwnWord::Connected { url: evil(), name: evil(), rooms: vec![evil()], lasting: false },
             OwnWord::Reconnecting { why: evil(), wait: Duration::from_millis(250) },
             OwnWord::Back { missed: 2 },
-            OwnWord::Waiting { message: evil() },
+            OwnWord::Waiting { line: line() },
+            OwnWord::Waiting { line: to_one() },
             OwnWord::MayMiss { room: evil(), reason: evil() },
-            OwnWord::PerhapsSent { message: evil() },
-            OwnWord::NotSent { message: evil() },
-            OwnWord::TooLong { message: evil(), bytes: 2, bytes_max: 1 },
+            OwnWord::PerhapsSent { line: line() },
+            OwnWord::NotSent { line: to_one() },
+            OwnWord::TooLong { line: to_one(), bytes: 2, bytes_max: 1 },
             OwnWord::NotConnected,
             OwnWord::NoOlder { room: evil() },
             OwnWord::SecondClient,
@@ -293,7 +310,8 @@ mod tests {
         for lang in [Lang::English, Lang::Chinese] {
             let evil = "a\x1b[2J\nb\u{202e}";
             let mut lines: Vec<String> = all(evil).iter().map(|word| own(lang, word)).collect();
-            lines.extend([present(lang, evil, "", 1, 0), refused(lang, evil, evil, Some(evil)), unknown(lang, evil)]);
+            let about = OwnLine { to: Some(evil.to_owned()), message: evil.to_owned() };
+            lines.extend([present(lang, evil, "", 1, 0), refused(lang, evil, evil, Some(&about)), unknown(lang, evil)]);
             for line in lines {
                 assert!(!line.contains(['\x1b', '\n', '\u{202e}']), "{line:?}");
             }
@@ -304,10 +322,28 @@ mod tests {
     fn they_are_in_the_persons_language() {
         for word in all("x") {
             if !matches!(word, OwnWord::Waiting { .. }) {
-                assert!(own(Lang::English, &word).is_ascii(), "{word:?}");
+                // Whom a private line is to is shown by an arrow.
+                assert!(own(Lang::English, &word).replace('\u{2192}', "").is_ascii(), "{word:?}");
                 assert!(!own(Lang::Chinese, &word).is_ascii(), "{word:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_private_line_says_so_and_to_whom_wherever_it_is_told_of() {
+        let line = OwnLine { to: Some("Ann Lee".into()), message: "psst".into() };
+        for word in [
+            OwnWord::Waiting { line: line.clone() },
+            OwnWord::PerhapsSent { line: line.clone() },
+            OwnWord::NotSent { line: line.clone() },
+            OwnWord::TooLong { line: line.clone(), bytes: 2, bytes_max: 1 },
+        ] {
+            let (english, chinese) = (own(Lang::English, &word), own(Lang::Chinese, &word));
+            assert!(english.ends_with("(private) \u{2192} Ann Lee: psst"), "{english}");
+            assert!(chinese.ends_with("（私信） \u{2192} Ann Lee: psst"), "{chinese}");
+        }
+        let refused = refused(Lang::English, "code", "why", Some(&line));
+        assert_eq!(refused, "not sent: (private) \u{2192} Ann Lee: psst (why, code)");
     }
 
     #[test]

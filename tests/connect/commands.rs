@@ -30,7 +30,7 @@ fn each_command() {
     assert_eq!(alice.json()["message"], "Ann Lee (private): psst");
     terminal.expect("12:03 (private) Ann Lee \u{2192} alice: psst");
     enter("/msg nobody psst");
-    terminal.expect("12:03 ! not sent: psst (");
+    terminal.expect("12:03 ! not sent: (private) \u{2192} nobody: psst (");
     enter("/who");
     terminal.expect("12:03 * 2 in tea: alice, Ann Lee");
     enter("/join den");
@@ -135,6 +135,9 @@ fn own_lines_are_marked_until_they_are_acknowledged() {
     terminal.expect_last(&["12:03 me: one", "lobby\u{22ef}1"]);
     peer.acknowledge(&two.0, &two.1);
     terminal.expect_last(&["12:03 me: one", "12:03 me: two", "lobby >"]);
+    terminal.types("/msg \"Ann Lee\" psst\r");
+    assert_eq!(peer.next()["type"], "private");
+    terminal.expect_last(&["12:03 \u{22ef} (private) \u{2192} Ann Lee: psst", "lobby\u{22ef}1"]);
 }
 
 /// English, or Chinese with `--lang zh` or a Chinese locale

@@ -157,18 +157,18 @@ impl Person {
                     other => return Err(format!("nothing was wrong, and refused is {other} about {about:?}")),
                 });
                 if let Some(line) = about {
-                    self.decide(&line, Fate::Refused)?;
+                    self.decide(&line.message, Fate::Refused)?;
                 }
             }
             Shown::Own(word) => match word {
                 OwnWord::MayMiss { room, reason } => note(self.may_miss(room, &reason)?),
-                OwnWord::PerhapsSent { message } => {
+                OwnWord::PerhapsSent { line } => {
                     note("perhaps sent");
-                    self.decide(&message, Fate::PerhapsSent)?;
+                    self.decide(&line.message, Fate::PerhapsSent)?;
                 }
-                OwnWord::NotSent { message } => {
+                OwnWord::NotSent { line } => {
                     note("not sent");
-                    self.decide(&message, Fate::NotSent)?;
+                    self.decide(&line.message, Fate::NotSent)?;
                 }
                 OwnWord::Connected { .. } => self.came_in = true,
                 OwnWord::Back { missed } if missed > 0 => note("back, and lines were missed"),

@@ -1,7 +1,7 @@
 //! What the person asks for.
 
 use crate::chat::ids::Millis;
-use crate::client::talk::{Intent, OwnWord};
+use crate::client::talk::{Intent, OwnLine, OwnWord};
 
 use super::outbox::Own;
 use super::seat::{Seat, State};
@@ -28,11 +28,12 @@ impl Conversation {
     pub(super) fn ask(&mut self, now: Millis, intent: Intent, actions: &mut Actions) {
         if self.is_finishing() && intent != Intent::Quit {
             // Too late: goodbye is said, or about to be.
-            if let Intent::Say(message) | Intent::Private { message, .. } = intent {
-                self.failed += 1;
-                self.say(OwnWord::NotSent { message }, actions);
-            }
-            return;
+            let line = match intent {
+                Intent::Say(message) => OwnLine { to: None, message },
+                Intent::Private { to, message } => OwnLine { to: Some(to), message },
+                _ => return,
+            };
+            return self.not_sent(line, actions);
         }
         let plain = self.lasting == Some(false);
         match intent {
@@ -42,9 +43,8 @@ impl Conversation {
                 if let Some(room) = self.current.clone() {
                     return self.put(now, Some(&room), None, message, actions);
                 }
-                self.failed += 1;
                 self.say_rooms(actions);
-                self.say(OwnWord::NotSent { message }, actions);
+                self.not_sent(OwnLine { to: None, message }, actions);
             }
             _ if plain => self.say(OwnWord::NeedsV1, actions),
             Intent::Private { to, message } => self.put(now, None, Some(to), message, actions),
@@ -68,11 +68,15 @@ impl Conversation {
     /// Puts a line into the outbox.
     fn put(&mut self, now: Millis, room: Option<&str>, to: Option<String>, message: String, actions: &mut Actions) {
         if self.outbox.is_full() {
-            self.failed += 1;
-            return self.say(OwnWord::NotSent { message }, actions);
+            return self.not_sent(OwnLine { to, message }, actions);
         }
         let id = format!("{:016x}", self.dice.u64(..));
         self.outbox.add(Own::new(id, room, to, message, now));
+    }
+
+    fn not_sent(&mut self, line: OwnLine, actions: &mut Actions) {
+        self.failed += 1;
+        self.say(OwnWord::NotSent { line }, actions);
     }
 
     /// Sends a command that is of no use later.

@@ -2,7 +2,7 @@
 
 use crate::chat::ids::Millis;
 use crate::chat::names::ME;
-use crate::client::talk::{OwnWord, Said, Shown};
+use crate::client::talk::{OwnLine, OwnWord, Said, Shown};
 
 use super::asking::{GAP, JOIN, LEAVE, NAME, OLDER};
 use super::frame::Frame;
@@ -255,7 +255,7 @@ impl Conversation {
         match (line, room, reference.as_deref()) {
             (Some(id), ..) if retry => return self.send_again_later(now, &id),
             (Some(id), ..) => {
-                about = self.outbox.settle(&id).map(|line| line.message);
+                about = self.outbox.settle(&id).map(|line| line.told());
                 self.failed += 1;
                 self.progress(now);
             }
@@ -289,7 +289,7 @@ impl Conversation {
         self.refuse(frame, about, actions);
     }
 
-    fn refuse(&self, frame: &Frame<'_>, about: Option<String>, actions: &mut Actions) {
+    fn refuse(&self, frame: &Frame<'_>, about: Option<OwnLine>, actions: &mut Actions) {
         let (code, message) = (frame.words("code"), frame.words("message"));
         self.show(Shown::Refused { code, message, about }, actions);
     }

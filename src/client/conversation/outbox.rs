@@ -3,6 +3,8 @@
 use crate::chat::ids::Millis;
 use crate::chat::names::ME;
 
+use crate::client::talk::OwnLine;
+
 use super::frame::Object;
 
 /// How many lines wait at most, as the protocol has it.
@@ -41,6 +43,11 @@ impl Own {
         let room = room.unwrap_or(ME).to_owned();
         let (told, sent_on, sent_at, ping, not_before, refusals) = (false, None, 0, 0, 0, 0);
         Self { id, room, to, message, since: now, told, sent_on, sent_at, ping, not_before, refusals }
+    }
+
+    /// As its person is told of it.
+    pub(super) fn told(&self) -> OwnLine {
+        OwnLine { to: self.to.clone(), message: self.message.clone() }
     }
 
     /// As it goes to a server of `chinwag.v1`.

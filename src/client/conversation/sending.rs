@@ -27,10 +27,10 @@ impl Conversation {
         let mut late = Vec::new();
         for line in self.outbox.lines_mut().filter(|line| !line.told && now >= line.since + WAITING_MS) {
             line.told = true;
-            late.push(line.message.clone());
+            late.push(line.told());
         }
-        for message in late {
-            self.say(OwnWord::Waiting { message }, actions);
+        for line in late {
+            self.say(OwnWord::Waiting { line }, actions);
         }
     }
 
@@ -83,7 +83,7 @@ impl Conversation {
             if let Some(line) = self.outbox.settle(&id) {
                 self.failed += 1;
                 self.progress(now);
-                self.say(OwnWord::TooLong { message: line.message, bytes, bytes_max }, actions);
+                self.say(OwnWord::TooLong { line: line.told(), bytes, bytes_max }, actions);
             }
         }
     }
@@ -111,22 +111,22 @@ impl Conversation {
         let number = self.link.number;
         let doubtful = |line: &mut Own| line.sent_on.is_some_and(|sent_on| sent_on != number) && which(line);
         for line in self.outbox.settle_all(doubtful) {
-            self.give_up_line(line, actions);
+            self.give_up_line(&line, actions);
         }
     }
 
     /// Lines have no room to go to any more.
     pub(super) fn give_up_lines(&mut self, which: impl Fn(&Own) -> bool, actions: &mut Actions) {
         for line in self.outbox.settle_all(|line| which(line)) {
-            self.give_up_line(line, actions);
+            self.give_up_line(&line, actions);
         }
     }
 
-    fn give_up_line(&mut self, line: Own, actions: &mut Actions) {
+    fn give_up_line(&mut self, line: &Own, actions: &mut Actions) {
         self.failed += 1;
-        let message = line.message;
         let was_sent = line.sent_on.is_some() || line.refusals > 0;
-        self.say(if was_sent { OwnWord::PerhapsSent { message } } else { OwnWord::NotSent { message } }, actions);
+        let line = line.told();
+        self.say(if was_sent { OwnWord::PerhapsSent { line } } else { OwnWord::NotSent { line } }, actions);
     }
 }
 

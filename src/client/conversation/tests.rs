@@ -3,6 +3,8 @@
 mod plain;
 mod rooms;
 
+use crate::client::talk::OwnLine;
+
 use super::frame::Frame;
 use super::*;
 
@@ -97,6 +99,11 @@ fn line(seq: u64, message: &str) -> String {
     format!(
         r#"{{"type":"chat","from":"bob","message":"{message}","timestamp":"t{seq}","room":"tea","seq":{seq},"user":"u2"}}"#
     )
+}
+
+/// An own line to the room, in words about it.
+fn own(message: &str) -> OwnLine {
+    OwnLine { to: None, message: message.into() }
 }
 
 /// The words of the lines that are shown.
@@ -228,7 +235,7 @@ fn final_codes_end_it_and_others_do_not() {
         driver.say("lost");
         let actions = driver.tell(Event::Closed { code, reason: "" });
         assert!(matches!(ended(&actions), Some((false, Some(OwnWord::Lost { unsent: 1, .. })))), "{actions:?}");
-        assert_eq!(words(&actions), [&OwnWord::PerhapsSent { message: "lost".into() }]);
+        assert_eq!(words(&actions), [&OwnWord::PerhapsSent { line: own("lost") }]);
     }
 }
 
@@ -290,7 +297,7 @@ fn what_cannot_be_known_is_left_to_the_person() {
         driver.cut();
         driver.say("typed");
         let (_, actions) = driver.return_as(welcome, joined);
-        assert!(words(&actions).contains(&&OwnWord::PerhapsSent { message: "sent".into() }), "{actions:?}");
+        assert!(words(&actions).contains(&&OwnWord::PerhapsSent { line: own("sent") }), "{actions:?}");
         let again = sent(&actions);
         assert!(again.len() == 1 && again[0].contains("typed"), "{again:?}");
     }
@@ -306,7 +313,7 @@ fn a_hundred_lines_wait_and_no_more() {
         assert!(words(&driver.say(&number.to_string())).is_empty());
     }
     assert!(!driver.conversation.takes_lines(), "what is piped in waits");
-    assert_eq!(words(&driver.say("more")), [&OwnWord::NotSent { message: "more".into() }]);
+    assert_eq!(words(&driver.say("more")), [&OwnWord::NotSent { line: own("more") }]);
     assert_eq!(words(&driver.after(1_000)).len(), 100, "each is said to wait");
     assert!(words(&driver.after(1)).is_empty(), "once");
 }
@@ -332,7 +339,7 @@ fn a_line_that_is_refused_for_now_is_sent_again_later() {
     assert!(sent(&driver.hear(&refusal("overloaded", true))).is_empty());
     assert_eq!(sent(&driver.after(1_000)), [&*first]);
     let actions = driver.hear(&refusal("forbidden", false));
-    let about = Some("one".to_owned());
+    let about = Some(own("one"));
     let refused = Shown::Refused { code: "forbidden".into(), message: "no".into(), about };
     assert_eq!(actions, [Action::Show(refused)]);
     assert!(sent(&driver.after(60_000)).iter().all(|text| !text.contains("one")));
@@ -344,7 +351,7 @@ fn goodbye_waits_for_acknowledgements_but_not_for_ever() {
     driver.begin(JOINED);
     let ack = format!(r#"{{"type":"ack","id":"{}"}}"#, id(sent(&driver.say("one"))[0]));
     assert!(driver.ask(Intent::Quit).is_empty());
-    assert_eq!(words(&driver.say("late")), [&OwnWord::NotSent { message: "late".into() }]);
+    assert_eq!(words(&driver.say("late")), [&OwnWord::NotSent { line: own("late") }]);
     assert_eq!(driver.hear(&ack), [Action::Goodbye]);
     assert_eq!(shown(&driver.hear(&line(1, "before its Close"))), ["before its Close"]);
     let actions = driver.tell(Event::Closed { code: Some(1000), reason: "" });
@@ -357,7 +364,7 @@ fn goodbye_waits_for_acknowledgements_but_not_for_ever() {
     assert_eq!(ended(&driver.after(4_999)), None);
     let actions = driver.after(1);
     assert!(matches!(ended(&actions), Some((false, Some(OwnWord::Lost { unsent: 1, .. })))), "{actions:?}");
-    assert_eq!(words(&actions), [&OwnWord::PerhapsSent { message: "one".into() }]);
+    assert_eq!(words(&actions), [&OwnWord::PerhapsSent { line: own("one") }]);
 
     // With nothing to wait for there is nothing to wait for.
     let mut driver = Driver::with(|_| {});

@@ -75,7 +75,7 @@ fn what_a_plain_server_may_not_have_got_is_never_sent_again() {
     let mut driver = Driver::plain(|_| {});
     driver.say("one");
     let actions = driver.cut();
-    assert_eq!(words(&actions)[0], &OwnWord::PerhapsSent { message: "one".into() });
+    assert_eq!(words(&actions)[0], &OwnWord::PerhapsSent { line: own("one") });
     driver.say("two");
     driver.now = driver.conversation.next_deadline().unwrap();
     driver.tell(Event::Tick);
