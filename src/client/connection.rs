@@ -62,7 +62,34 @@ pub(super) enum News {
         reason: Utf8Bytes,
     },
     /// It broke, or never stood. It is over.
-    Broken(String),
+    Broken(Failure),
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// In English.
+    pub(super) why: String,
+    /// Nobody listens at the address: whoever gave it may have forgotten to start the server.
+    pub(super) nobody_there: bool,
+}
+
+impl From<&io::Error> for Failure {
+    fn from(error: &io::Error) -> Self {
+        Self { why: words(error), nobody_there: error.kind() == io::ErrorKind::ConnectionRefused }
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(why: &str) -> Self {
+        Self { why: why.to_owned(), nobody_there: false }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, nobody_there: false }
+    }
 }
 
 /// A connection.
@@ -99,7 +126,7 @@ impl Connection {
         address: &Address,
         offer: bool,
         now: Millis,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Failure> {
         let found = (&*address.host, address.port).to_socket_addrs();
         let mut others: Vec<SocketAddr> =
             found.map_err(|error| format!("{}: {}", address.host, words(&error)))?.collect();
@@ -115,8 +142,8 @@ impl Connection {
             failed: None,
         };
         let address = Box::new(address.clone());
-        match connection.try_next(registry, token, now, address, offer, others, "the host has no address") {
-            Some(why) => Err(why),
+        match connection.try_next(registry, token, now, address, offer, others, "the host has no address".into()) {
+            Some(failure) => Err(failure),
             None => Ok(connection),
         }
     }
@@ -131,9 +158,8 @@ impl Connection {
         address: Box<Address>,
         offer: bool,
         mut others: Vec<SocketAddr>,
-        why: &str,
-    ) -> Option<String> {
-        let mut why = why.to_owned();
+        mut failure: Failure,
+    ) -> Option<Failure> {
         while let Some(next) = others.pop() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let begun = TcpStream::connect(next)
@@ -145,11 +171,11 @@ impl Connection {
                     self.stage = Stage::Connecting { stream, address, offer, others };
                     return None;
                 }
-                Err(error) => why = words(&error),
+                Err(error) => failure = Failure::from(&error),
             }
         }
         self.stage = Stage::Over;
-        Some(why)
+        Some(failure)
     }
 
     /// The kernel says what it is ready for.
@@ -184,7 +210,7 @@ impl Connection {
             match &self.stage {
                 Stage::Connecting { .. } => match self.go_on_connecting(registry, token, now)? {
                     Ok(()) => {}
-                    Err(why) => return Some(News::Broken(why)),
+                    Err(failure) => return Some(News::Broken(failure)),
                 },
                 Stage::Shaking { .. } => return self.shake(now),
                 Stage::Open { .. } => return self.read(),
@@ -193,29 +219,29 @@ impl Connection {
         }
     }
 
-    fn go_on_connecting(&mut self, registry: &Registry, token: Token, now: Millis) -> Option<Result<(), String>> {
+    fn go_on_connecting(&mut self, registry: &Registry, token: Token, now: Millis) -> Option<Result<(), Failure>> {
         let Stage::Connecting { stream, .. } = &mut self.stage else { return None };
         // Writable, and it has a peer: it is connected (see mio's `TcpStream::connect`).
         let outcome = match stream.take_error() {
-            Ok(Some(error)) | Err(error) => Some(Err(words(&error))),
+            Ok(Some(error)) | Err(error) => Some(Err(Failure::from(&error))),
             Ok(None) if self.writable => match stream.peer_addr() {
                 Ok(_) => Some(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
-                Err(error) => Some(Err(words(&error))),
+                Err(error) => Some(Err(Failure::from(&error))),
             },
             Ok(None) => None,
         };
-        let late = || self.deadline.is_some_and(|at| now >= at).then(|| Err("it does not answer".to_owned()));
+        let late = || self.deadline.is_some_and(|at| now >= at).then(|| Err("it does not answer".into()));
         let outcome = outcome.or_else(late)?;
         let Stage::Connecting { stream, address, offer, others } = std::mem::replace(&mut self.stage, Stage::Over)
         else {
             return None;
         };
         match outcome {
-            Ok(()) => Some(self.begin_handshake(stream, &address, offer, now)),
-            Err(why) => {
+            Ok(()) => Some(self.begin_handshake(stream, &address, offer, now).map_err(Failure::from)),
+            Err(failure) => {
                 drop(stream);
-                self.try_next(registry, token, now, address, offer, others, &why).map(Err)
+                self.try_next(registry, token, now, address, offer, others, failure).map(Err)
             }
         }
     }
@@ -259,11 +285,11 @@ impl Connection {
                 Ok(None) => {}
                 Ok(Some(Ok(upgraded))) => return Some(self.open(upgraded.lasting, upgraded.tail)),
                 Ok(Some(Err(refusal))) => return Some(self.over(News::Refused(refusal))),
-                Err(why) => return Some(self.over(News::Broken(why))),
+                Err(why) => return Some(self.over(News::Broken(why.into()))),
             }
         }
         let late = self.deadline.is_some_and(|at| now >= at);
-        late.then(|| self.over(News::Broken("it does not answer as a WebSocket server would".to_owned())))
+        late.then(|| self.over(News::Broken("it does not answer as a WebSocket server would".into())))
     }
 
     fn open(&mut self, lasting: bool, tail: Vec<u8>) -> News {
@@ -313,7 +339,7 @@ impl Connection {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable &= !dry;
                 let why = self.failed.take_if(|_| dry)?;
-                return Some(self.over(News::Broken(why)));
+                return Some(self.over(News::Broken(why.into())));
             }
             Err(error) => {
                 let (code, why) = judge(&error);
@@ -321,7 +347,7 @@ impl Connection {
                     let _ = context.close(&mut shim, Some(CloseFrame { code, reason: Utf8Bytes::default() }));
                     self.flush();
                 }
-                return Some(self.over(News::Broken(why)));
+                return Some(self.over(News::Broken(why.into())));
             }
         };
         Some(news)

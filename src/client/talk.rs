@@ -220,6 +220,13 @@ pub enum OwnWord {
         /// Why. Not clean.
         why: String,
     },
+    /// Nobody listens at the address.
+    NobodyThere {
+        /// As given.
+        url: String,
+        /// The system's word for it.
+        why: String,
+    },
     /// The server closed for good.
     Closed {
         /// The close code.

@@ -14,7 +14,7 @@ use crate::chat::ids::Millis;
 
 use super::Mode;
 use super::clock::Clock;
-use super::connection::{Connection, News};
+use super::connection::{Connection, Failure, News};
 use super::conversation::{Action, Conversation, Event};
 use super::identity::Identity;
 use super::keys::{Asked, Intents, Next, channel};
@@ -137,7 +137,7 @@ impl<S: FnMut(Shown)> Turns<S> {
                 News::Sound => self.tell(now, Event::Sound),
                 News::Pong(number) => self.tell(now, Event::Pong(number)),
                 News::Closed { code, reason } => self.tell(now, Event::Closed { code, reason: &reason }),
-                News::Broken(why) => self.tell(now, Event::Broken { why: &why }),
+                News::Broken(failure) => self.tell_failure(now, &failure),
                 News::Refused(refusal) => {
                     let perhaps_the_offer = refusal.may_be_the_offer();
                     self.tell(now, Event::Refused { why: &refusal.to_string(), perhaps_the_offer });
@@ -168,14 +168,19 @@ impl<S: FnMut(Shown)> Turns<S> {
         let mut actions = Vec::new();
         self.conversation.handle(now, event, &mut actions);
         for action in actions {
-            if let ControlFlow::Break(why) = self.act(now, action) {
-                self.tell(now, Event::Broken { why: &why });
+            if let ControlFlow::Break(failure) = self.act(now, action) {
+                self.tell_failure(now, &failure);
             }
         }
     }
 
+    fn tell_failure(&mut self, now: Millis, failure: &Failure) {
+        let why = &failure.why;
+        self.tell(now, if failure.nobody_there { Event::NobodyThere { why } } else { Event::Broken { why } });
+    }
+
     /// Does one thing; the reason, if there can be no connection.
-    fn act(&mut self, now: Millis, action: Action) -> ControlFlow<String> {
+    fn act(&mut self, now: Millis, action: Action) -> ControlFlow<Failure> {
         match action {
             Action::Connect { offer } => return self.connect(now, offer),
             Action::Send(text) => {
@@ -204,12 +209,12 @@ impl<S: FnMut(Shown)> Turns<S> {
         ControlFlow::Continue(())
     }
 
-    fn connect(&mut self, now: Millis, offer: bool) -> ControlFlow<String> {
+    fn connect(&mut self, now: Millis, offer: bool) -> ControlFlow<Failure> {
         // The old one goes first: a new one may get its descriptor.
         self.connection = None;
         match Connection::begin(self.poll.registry(), SOCKET, &self.address, offer, now) {
             Ok(connection) => self.connection = Some(connection),
-            Err(why) => return ControlFlow::Break(why),
+            Err(failure) => return ControlFlow::Break(failure),
         }
         ControlFlow::Continue(())
     }

@@ -83,6 +83,10 @@ fn english(own: &OwnWord) -> String {
         OwnWord::NotIn { room } => format!("you are not in {0}; /join {0}", name(room)),
         OwnWord::BadUrl { url, why } => format!("not an address: {}: {}", word(url), word(why)),
         OwnWord::CannotConnect { url, why } => format!("cannot connect to {}: {}", word(url), word(why)),
+        OwnWord::NobodyThere { url, why } => {
+            let (url, why) = (word(url), word(why));
+            format!("cannot connect to {url}: {why}; start a server with `chinwag serve`, or give the URL of one")
+        }
         OwnWord::Closed { code, reason } if reason.is_empty() => format!("the server closed the connection ({code})"),
         OwnWord::Closed { code, reason } => format!("the server closed the connection: {} ({code})", word(reason)),
         OwnWord::NotAll { lines: 1 } => "1 line did not arrive, or perhaps not".to_owned(),
@@ -136,6 +140,10 @@ fn chinese(own: &OwnWord) -> String {
         OwnWord::NotIn { room } => format!("你不在房间 {0} 里；用 /join {0} 加入", name(room)),
         OwnWord::BadUrl { url, why } => format!("地址无效：{}：{}", word(url), word(why)),
         OwnWord::CannotConnect { url, why } => format!("无法连接到 {}：{}", word(url), word(why)),
+        OwnWord::NobodyThere { url, why } => {
+            let (url, why) = (word(url), word(why));
+            format!("无法连接到 {url}：{why}；请用 `chinwag serve` 启动服务器，或给出另一个服务器的地址")
+        }
         OwnWord::Closed { code, reason } if reason.is_empty() => format!("服务器关闭了连接（{code}）"),
         OwnWord::Closed { code, reason } => format!("服务器关闭了连接：{}（{code}）", word(reason)),
         OwnWord::NotAll { lines } => format!("{lines} 条消息没有送达，或者不确定是否送达"),
@@ -299,6 +307,7 @@ mod tests {
             OwnWord::NotIn { room: evil() },
             OwnWord::BadUrl { url: evil(), why: evil() },
             OwnWord::CannotConnect { url: evil(), why: evil() },
+            OwnWord::NobodyThere { url: evil(), why: evil() },
             OwnWord::Closed { code: 4500, reason: evil() },
             OwnWord::NotAll { lines: 2 },
             OwnWord::Lost { why: evil(), unsent: 1 },

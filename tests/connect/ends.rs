@@ -53,8 +53,10 @@ fn nobody_listens() {
     let url = format!("ws://{}", taken.local_addr().expect("it is bound"));
     drop(taken);
     let begins = format!("cannot connect to {url}: ");
-    assert_reason(&Pipe::run(&home, &[&url], &"hi\n".repeat(500)), &begins, "refused");
-    assert_reason(&Pipe::run(&home, &[&url, "--json"], ""), &begins, "refused");
+    let hint = "Connection refused; start a server with `chinwag serve`, or give the URL of one\n";
+    assert_reason(&Pipe::run(&home, &[&url], &"hi\n".repeat(500)), &begins, hint);
+    assert_reason(&Pipe::run(&home, &[&url, "--json"], ""), &begins, hint);
+    assert_reason(&Pipe::run(&home, &[&url, "--lang", "zh"], ""), "无法连接到 ", "请用 `chinwag serve` 启动服务器");
     assert_reason(&Pipe::run(&home, &["ws://no-such-host.invalid/"], ""), "cannot connect to ws://no-such", "no-such");
 }
 
@@ -242,7 +244,7 @@ fn the_terminal_is_given_back_at_a_final_close() {
     peer.close(4501, "kicked");
     assert_eq!(terminal.ended(), Some(1));
     terminal.expect_last(&["12:03 alice: last", "chinwag: the server closed the connection: kicked (4501)"]);
-    let mut nobody = Terminal::open(&home, 80, &["ws://127.0.0.1:1"]);
+    let mut nobody = Terminal::open(&home, 140, &["ws://127.0.0.1:1"]);
     assert_eq!(nobody.ended(), Some(1));
     nobody.expect("chinwag: cannot connect to ws://127.0.0.1:1: ");
     assert_eq!(nobody.rows().len(), 1, "{:?}", nobody.rows());

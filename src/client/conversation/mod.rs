@@ -104,6 +104,11 @@ pub enum Event<'a> {
         /// Whether it may be what was offered that it does not like.
         perhaps_the_offer: bool,
     },
+    /// There is no connection, for nobody listens at the address.
+    NobodyThere {
+        /// The system's word for it.
+        why: &'a str,
+    },
     /// There is no connection (any more).
     Broken {
         /// Why, in English. Not clean.
@@ -120,7 +125,7 @@ pub enum Event<'a> {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Connect, and tell of it with [`Event::Opened`], [`Event::Refused`] or [`Event::Broken`].
+    /// Connect, and tell of it with [`Event::Opened`], [`Event::Refused`], [`Event::NobodyThere`] or [`Event::Broken`].
     Connect {
         /// Whether `chinwag.v1` is offered.
         offer: bool,
@@ -275,7 +280,14 @@ impl Conversation {
                 self.retract(actions);
             }
             Event::Closed { code, reason } => self.closed(now, code, reason, actions),
-            Event::Refused { why, .. } | Event::Broken { why } => self.lost(now, why, actions),
+            Event::NobodyThere { why } if !self.was_there => {
+                let why = OwnWord::NobodyThere { url: self.settings.url.clone(), why: why.to_owned() };
+                actions.push(Action::GiveUp);
+                self.end(false, Some(why), actions);
+            }
+            Event::Refused { why, .. } | Event::NobodyThere { why } | Event::Broken { why } => {
+                self.lost(now, why, actions);
+            }
             Event::Intent(intent) => self.ask(now, intent, actions),
             Event::EndOfInput => self.finish_input(now),
             Event::Tick => self.tick(now, actions),
