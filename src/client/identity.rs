@@ -1,6 +1,6 @@
-//! Who one was the last time: the session, a secret, kept in a file for each server.
+//! Who one was the last time: the session, a secret, and the name, kept in a file for each server.
 //!
-//! The file is `ws+HOST+PORT` in the state folder, readable for its owner alone, and is replaced in one step. Beside it
+//! The file is `ws+HOST+PORT` in the state folder, a line for each, readable for its owner alone, and is replaced in one step. Beside it
 //! lies a lock: two clients with one session would close each other's connections for ever (close code 4500), so the second
 //! one has to come as somebody else.
 
@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use super::url::Address;
 
 /// No session is longer than this, in bytes: what is more is none.
-const SESSION_BYTES_MAX: u64 = 128;
+const SESSION_BYTES_MAX: usize = 128;
+
+/// No name is longer than this, in bytes: a server allows 256 characters at most, of 4 bytes.
+const NAME_BYTES_MAX: usize = 1_024;
 
 /// An identity at one server. It is this client's own for as long as it lives.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Identity {
     file: PathBuf,
     /// The session of the last time, if there was one.
     pub(super) session: Option<String>,
+    /// The name of the last time, likewise.
+    pub(super) name: Option<String>,
     /// Locked until it is dropped.
     _lock: File,
 }
@@ -51,17 +56,23 @@ impl Identity {
             Err(TryLockError::Error(error)) => return Err(failed(&lock_path, error)),
         }
         let file = folder.join(name);
-        let session = read(&file).map_err(|error| failed(&file, error))?;
-        Ok(Self { file, session, _lock: lock })
+        let (session, name) = read(&file).map_err(|error| failed(&file, error))?;
+        Ok(Self { file, session, name, _lock: lock })
     }
 
-    /// Keeps a session for the next time, in place of the one before.
+    /// Keeps a session and a name for the next time, in place of those before.
     ///
     /// # Errors
     /// Why not, with the file's name.
-    pub(super) fn keep(&self, session: &str) -> Result<(), String> {
+    pub(super) fn keep(&mut self, session: String, name: String) -> Result<(), String> {
+        let (session, name) = (Some(session), Some(name).filter(|name| is_name(name)));
+        if (&self.session, &self.name) == (&session, &name) {
+            return Ok(());
+        }
+        (self.session, self.name) = (session, name);
+        let text: String = [&self.session, &self.name].into_iter().flatten().flat_map(|line| [line, "\n"]).collect();
         let new = self.file.with_added_extension("new");
-        let written = write(&new, session).and_then(|()| fs::rename(&new, &self.file));
+        let written = write(&new, &text).and_then(|()| fs::rename(&new, &self.file));
         written.map_err(|error| {
             let _ = fs::remove_file(&new);
             format!("{}: {error}", self.file.display())
@@ -76,29 +87,37 @@ pub(super) fn state_folder() -> Option<PathBuf> {
     state.map(|state| state.join("chinwag"))
 }
 
-fn read(file: &Path) -> io::Result<Option<String>> {
+/// The session and the name. What is none is replaced by the next one.
+fn read(file: &Path) -> io::Result<(Option<String>, Option<String>)> {
     let mut bytes = Vec::new();
     match File::open(file) {
-        Ok(file) => file.take(SESSION_BYTES_MAX + 2).read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(file) => file.take((SESSION_BYTES_MAX + NAME_BYTES_MAX + 4) as u64).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
         Err(error) => return Err(error),
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let session = text.trim_end();
+    let Ok(text) = String::from_utf8(bytes) else { return Ok((None, None)) };
+    let mut lines = text.lines();
     let good = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-    let is_one = !session.is_empty() && session.len() as u64 <= SESSION_BYTES_MAX && session.chars().all(good);
-    // What is none is replaced by the next one.
-    Ok(is_one.then(|| session.to_owned()))
+    let session = lines
+        .next()
+        .filter(|session| !session.is_empty() && session.len() <= SESSION_BYTES_MAX && session.chars().all(good));
+    let name = session.and(lines.next()).filter(|name| is_name(name) && lines.next().is_none());
+    Ok((session.map(str::to_owned), name.map(str::to_owned)))
 }
 
-fn write(path: &Path, session: &str) -> io::Result<()> {
+/// Whether it may be a name: one line, and no longer than any.
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
     // One that was left over may have another mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{session}")?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
@@ -136,17 +155,20 @@ mod tests {
         let folder = Folder::new("kept");
         let inner = folder.0.join("state/chinwag");
         for (url, session) in [("localhost", "one"), ("localhost:9", "two"), ("[::1]", "three")] {
-            let identity = Identity::take(&inner, &at(url)).unwrap();
-            assert_eq!(identity.session, None, "{url}");
-            identity.keep("older").unwrap();
-            identity.keep(session).unwrap();
+            let mut identity = Identity::take(&inner, &at(url)).unwrap();
+            assert_eq!((&identity.session, &identity.name), (&None, &None), "{url}");
+            identity.keep("older".into(), "ann".into()).unwrap();
+            identity.keep(session.into(), format!("Ann {session}")).unwrap();
             assert_eq!(mode(&identity.file), 0o600);
         }
         assert_eq!(mode(&inner), 0o700);
-        let take = |url| Identity::take(&inner, &at(url)).unwrap().session;
-        assert_eq!(take("ws://LOCALHOST:8765/rooms/tea"), Some("one".into()));
-        assert_eq!(take("localhost:9"), Some("two".into()));
-        assert_eq!(take("[::1]"), Some("three".into()));
+        let take = |url| {
+            let identity = Identity::take(&inner, &at(url)).unwrap();
+            (identity.session.clone().unwrap(), identity.name.clone().unwrap())
+        };
+        assert_eq!(take("ws://LOCALHOST:8765/rooms/tea"), ("one".into(), "Ann one".into()));
+        assert_eq!(take("localhost:9"), ("two".into(), "Ann two".into()));
+        assert_eq!(take("[::1]"), ("three".into(), "Ann three".into()));
         let names: Vec<_> = fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 6, "three sessions, three locks: {names:?}");
     }
@@ -164,19 +186,27 @@ mod tests {
     #[test]
     fn what_is_no_session_is_replaced_and_what_cannot_be_kept_is_told() {
         let folder = Folder::new("bad");
-        let identity = Identity::take(&folder.0, &at("localhost")).unwrap();
-        for bad in ["", "\n", "two words", "a\nb", &"x".repeat(129), "\u{e9}"] {
+        let mut identity = Identity::take(&folder.0, &at("localhost")).unwrap();
+        for bad in ["", "\n", "two words", "\nb", &"x".repeat(129), "\u{e9}"] {
             fs::write(&identity.file, bad).unwrap();
-            assert_eq!(read(&identity.file).unwrap(), None, "{bad}");
+            assert_eq!(read(&identity.file).unwrap(), (None, None), "{bad}");
+        }
+        for bad in ["", "\n", "\n\n", "\nann\nlee", "\na\tb", &format!("\n{}", "x".repeat(1_025))] {
+            fs::write(&identity.file, format!("good{bad}")).unwrap();
+            assert_eq!(read(&identity.file).unwrap(), (Some("good".into()), None), "{bad:?}");
         }
         fs::set_permissions(&identity.file, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(identity.file.with_added_extension("new"), "left over").unwrap();
-        identity.keep("good").unwrap();
-        assert_eq!((read(&identity.file).unwrap(), mode(&identity.file)), (Some("good".into()), 0o600));
+        identity.keep("good".into(), "a\nb".into()).unwrap();
+        assert_eq!(read(&identity.file).unwrap(), (Some("good".into()), None));
+        identity.keep("good".into(), "ann".into()).unwrap();
+        assert_eq!(read(&identity.file).unwrap(), (Some("good".into()), Some("ann".into())));
+        assert_eq!(mode(&identity.file), 0o600);
         let file = identity.file.clone();
         let Err(Unkept::Failed(why)) = Identity::take(&file, &at("localhost")) else { panic!("a file is no folder") };
         assert!(why.starts_with(&*file.to_string_lossy()), "{why}");
         fs::remove_dir_all(&folder.0).unwrap();
-        assert!(identity.keep("late").is_err());
+        assert!(identity.keep("good".into(), "ann".into()).is_ok(), "it is kept already");
+        assert!(identity.keep("late".into(), "ann".into()).is_err());
     }
 }

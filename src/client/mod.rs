@@ -6,7 +6,7 @@
 //!
 //! - [`talk`]: the words between the two threads, and to the screen.
 //! - [`url`]: what was typed as an address.
-//! - `identity`: who one was the last time, kept in a file.
+//! - `identity`: who one was the last time, and by which name, kept in a file.
 //! - [`conversation`]: THE RULES: what is sent, shown and awaited. No socket, clock, dice or screen: it is told of
 //!   everything and answers with what is to be done.
 //! - `connection`: one connection, from the name of a host to messages; `handshake` spells its beginning.
@@ -59,7 +59,7 @@ const DEFAULT_ROOM: &str = "lobby";
 pub struct Options {
     /// The address, as typed: `ws://127.0.0.1:8765`.
     pub url: String,
-    /// The wished name. By default the address's `?name=`, else a guest's.
+    /// The wished name. By default the address's `?name=`, else that of the last time, else a guest's.
     pub name: Option<String>,
     /// The rooms to be in; the first one is spoken to. By default the address's `/rooms/NAME`, else `lobby`.
     pub rooms: Vec<String>,
@@ -151,13 +151,15 @@ fn settings(options: &Options, address: &mut Address, identity: Option<&Identity
         Some(room) => vec![room.clone()],
         None => vec![DEFAULT_ROOM.to_owned()],
     };
-    if let Some(name) = &options.name {
+    let name = options.name.clone().or_else(|| address.name.clone());
+    let name = name.or_else(|| identity.and_then(|identity| identity.name.clone()));
+    if let Some(name) = &name {
         // A server that knows plain messages only may read it there.
         address.ask_for_name(name);
     }
     Settings {
         url: options.url.clone(),
-        name: options.name.clone().or_else(|| address.name.clone()),
+        name,
         rooms,
         rooms_matter,
         mode: options.mode,

@@ -199,8 +199,8 @@ impl<S: FnMut(Shown)> Turns<S> {
                 }
             }
             Action::GiveUp => self.connection = None,
-            Action::Remember(session) => {
-                if let Some(Err(why)) = self.identity.as_ref().map(|identity| identity.keep(&session)) {
+            Action::Remember { session, name } => {
+                if let Some(Err(why)) = self.identity.as_mut().map(|identity| identity.keep(session, name)) {
                     (self.show)(Shown::Own(OwnWord::NotKept { why }));
                 }
             }

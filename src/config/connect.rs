@@ -23,7 +23,7 @@ with exit code 0 if every line was acknowledged, else 1 and the reason. If the o
 neither colours nor a prompt; what the client itself has to say goes to standard error. NO_COLOR is obeyed.
 
 When the connection breaks, the client comes back by itself and misses nothing. So that you come back as yourself, it keeps \
-a secret for each server in $XDG_STATE_HOME/chinwag (by default ~/.local/state/chinwag); with --guest it does not.";
+a secret and your name for each server in $XDG_STATE_HOME/chinwag (by default ~/.local/state/chinwag); with --guest it does not.";
 
 #[derive(Args)]
 pub(super) struct ConnectFlags {
@@ -33,7 +33,7 @@ pub(super) struct ConnectFlags {
         help = "The server: ws://HOST[:PORT][/rooms/ROOM][?name=NAME]; without ws://, port 8765"
     )]
     url: String,
-    /// The name that you want to have
+    /// The name that you want to have [default: the one that you had last, else a guest's]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// A room to be in; may be given several times, and you speak in the first one [default: lobby]

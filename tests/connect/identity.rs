@@ -41,7 +41,8 @@ fn one_comes_back_as_oneself_and_nobody_else_may_read_why() {
     let url = format!("ws://{}", server.address);
     let first = welcome(&Pipe::run(&home, &[&url, "--json", "--name", "ann"], ""));
     let second = welcome(&Pipe::run(&home, &[&url, "--json"], ""));
-    assert_eq!(first["user"], second["user"]);
+    assert_eq!((&first["user"], &first["name"]), (&second["user"], &second["name"]));
+    assert_eq!(second["name"], "ann");
     assert_eq!(mode(&home.sessions()), 0o700);
     let session = format!("ws+127.0.0.1+{}", server.address.port());
     assert!(files(&home).contains(&session), "{:?}", files(&home));
@@ -54,7 +55,12 @@ fn one_comes_back_as_oneself_and_nobody_else_may_read_why() {
     let read =
         |port: u16| std::fs::read_to_string(home.sessions().join(format!("ws+127.0.0.1+{port}"))).expect("a secret");
     assert_ne!(read(server.address.port()), read(other.address.port()));
-    assert_eq!(welcome(&Pipe::run(&home, &[&url, "--json"], ""))["user"], first["user"]);
+    let third = welcome(&Pipe::run(&home, &[&url, "--json", "--name", "Ann Lee"], ""));
+    let fourth = welcome(&Pipe::run(&home, &[&url, "--json"], ""));
+    assert_eq!((&fourth["user"], &fourth["name"]), (&first["user"], &third["name"]));
+    assert_eq!(fourth["name"], "Ann Lee");
+    let other_name = welcome(&Pipe::run(&home, &[&format!("{url}/?name=lee"), "--json"], ""));
+    assert_eq!(other_name["name"], "lee", "what the address says counts more");
 }
 
 #[test]

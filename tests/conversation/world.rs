@@ -194,7 +194,7 @@ impl World {
                 Action::Ping(_) => return Err("a WebSocket Ping on chinwag.v1".into()),
                 Action::Goodbye => self.links[link.ok_or("goodbye to nobody")?].up.push_back(Up::Goodbye),
                 Action::GiveUp => self.give_up(number),
-                Action::Remember(session) => person.session = Some(session),
+                Action::Remember { session, .. } => person.session = Some(session),
                 Action::Show(shown) => {
                     person
                         .see(shown, &self.server, &mut self.coverage)

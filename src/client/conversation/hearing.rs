@@ -93,11 +93,8 @@ impl Conversation {
         let session = frame.text("session").filter(|session| {
             !session.is_empty() && session.len() <= SESSION_CHARS_MAX && session.chars().all(letters)
         });
-        if let Some(session) = session
-            && self.session.as_ref() != Some(&session)
-        {
-            self.session = Some(session.clone());
-            actions.push(Action::Remember(session));
+        if session.is_some() {
+            self.session = session;
         }
         if self.was_there {
             self.link.missed = Some(0);
@@ -110,6 +107,18 @@ impl Conversation {
             self.say(OwnWord::Connected { url, name, rooms, lasting: true }, actions);
         }
         self.ask_belated(actions);
+        // Whoever left comes back without a name, and a guest is somebody, too.
+        self.wished.get_or_insert_with(|| self.name.clone());
+        self.remember(actions);
+    }
+
+    /// Has it kept who one is, if that has changed: the name is the one that the next `hello` asks for.
+    fn remember(&mut self, actions: &mut Actions) {
+        let (Some(session), Some(name)) = (&self.session, &self.wished) else { return };
+        if self.kept.as_ref().is_none_or(|kept| (&kept.0, &kept.1) != (session, name)) {
+            let (session, name) = self.kept.insert((session.clone(), name.clone())).clone();
+            actions.push(Action::Remember { session, name });
+        }
     }
 
     fn hear_joined(&mut self, frame: &Frame<'_>, actions: &mut Actions) {
@@ -279,7 +288,9 @@ impl Conversation {
                 }
                 self.tell_missed(actions);
             }
-            (None, _, Some(NAME)) => self.wished = Some(self.name.clone()),
+            (None, _, Some(NAME)) => self.keep_name(actions),
+            // A name of the `hello` that no other would be given either: it is not asked for again.
+            (None, None, None) if frame.words("code") == "name_invalid" => self.keep_name(actions),
             (None, Some(_), Some(OLDER)) if frame.words("code") == "history_gone" => {
                 let room = frame.words("room");
                 return self.say(OwnWord::NoOlder { room }, actions);
@@ -306,13 +317,19 @@ impl Conversation {
         if kind == "user_rename" && frame.text("user").as_ref() == Some(&self.user) {
             self.name = frame.text("to").unwrap_or_else(|| self.name.clone());
             if frame.text("ref").as_deref() == Some(NAME) {
-                self.wished = Some(self.name.clone());
+                self.keep_name(actions);
             }
         }
         if let Some(message) = frame.text("message") {
             let (room, timestamp) = (frame.text("room"), frame.words("timestamp"));
             self.show(Shown::Notice { room, message, timestamp }, actions);
         }
+    }
+
+    /// The name that one has is the one to ask for.
+    fn keep_name(&mut self, actions: &mut Actions) {
+        self.wished = Some(self.name.clone());
+        self.remember(actions);
     }
 
     /// Notes when the server wants one to come back, if it says so.

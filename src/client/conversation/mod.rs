@@ -138,8 +138,13 @@ pub enum Action {
     Goodbye,
     /// Drop the connection without a word, and hear nothing of it any more.
     GiveUp,
-    /// Keep the secret for the next time.
-    Remember(String),
+    /// Keep who one is for the next time.
+    Remember {
+        /// The secret.
+        session: String,
+        /// The name to ask for.
+        name: String,
+    },
     /// Show something.
     Show(Shown),
 }
@@ -167,6 +172,8 @@ pub struct Conversation {
     /// Which name is wished at the next `hello`.
     wished: Option<String>,
     session: Option<String>,
+    /// The session and the name that were to be kept last.
+    kept: Option<(String, String)>,
     message_bytes_max: Option<usize>,
     /// The stream of private messages first, then the rooms.
     seats: Vec<Seat>,
@@ -252,6 +259,7 @@ impl Conversation {
             trouble: String::new(),
             user: String::new(),
             name: String::new(),
+            kept: None,
             message_bytes_max: None,
             greeted: Default::default(),
             outbox: Outbox::default(),

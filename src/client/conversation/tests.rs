@@ -138,6 +138,15 @@ fn ended(actions: &[Action]) -> Option<(bool, Option<OwnWord>)> {
     }
 }
 
+/// The sessions and names that are to be kept.
+fn kept(actions: &[Action]) -> Vec<(&str, &str)> {
+    let kept = actions.iter().filter_map(|action| match action {
+        Action::Remember { session, name } => Some((&**session, &**name)),
+        _ => None,
+    });
+    kept.collect()
+}
+
 /// The `id` in a command.
 fn id(text: &str) -> String {
     Frame::parse(text).and_then(|frame| frame.text("id")).expect("an id")
@@ -149,7 +158,7 @@ fn it_begins_with_hello_and_goes_on_where_it_was() {
     let hello = driver.greet();
     assert_eq!(hello, r#"{"type":"hello","name":"al","rooms":[{"room":"@me"},{"room":"tea","last":20}]}"#);
     let actions = driver.hear(WELCOME);
-    assert!(actions.contains(&Action::Remember("s1".into())));
+    assert_eq!(kept(&actions), [("s1", "al")]);
     driver.hear(r#"{"type":"joined","room":"@me","epoch":"em","seq":4,"recovered":false}"#);
     driver.hear(r#"{"type":"joined","room":"tea","epoch":"e1","seq":60,"recovered":false}"#);
     // Of the last 20 only two are kept.
@@ -161,9 +170,32 @@ fn it_begins_with_hello_and_goes_on_where_it_was() {
     let (hello, actions) = driver.return_as(WELCOME, joined);
     let expected = r#""session":"s1","rooms":[{"room":"@me","epoch":"em","seq":4},{"room":"tea","epoch":"e1","seq":60,"time":"t60"}]}"#;
     assert!(hello.ends_with(expected), "{hello}");
-    assert!(!actions.contains(&Action::Remember("s1".into())), "it is kept already");
+    assert_eq!(kept(&actions), [], "it is kept already");
     assert_eq!(words(&actions), [&OwnWord::Back { missed: 1 }]);
     assert_eq!(shown(&driver.hear(&line(61, "three"))), ["three"]);
+}
+
+/// The next `hello` asks for it, on this connection's successor and in the next client.
+#[test]
+fn the_name_that_one_has_is_kept() {
+    let mut driver = Driver::with(|settings| settings.name = None);
+    assert!(!driver.greet().contains("name"));
+    let welcome = WELCOME.replace(r#""name":"al""#, r#""name":"guest-7f3a""#);
+    assert_eq!(kept(&driver.hear(&welcome)), [("s1", "guest-7f3a")]);
+    driver.ask(Intent::Name("bo".into()));
+    let renamed = r#"{"type":"user_rename","user":"u1","from":"guest-7f3a","to":"bo","message":"m","ref":"name"}"#;
+    assert_eq!(kept(&driver.hear(renamed)), [("s1", "bo")]);
+    driver.ask(Intent::Name("al".into()));
+    let taken = r#"{"type":"error","code":"name_taken","message":"m","retry":false,"ref":"name"}"#;
+    assert_eq!(kept(&driver.hear(taken)), []);
+    driver.cut();
+    let (hello, actions) = driver.return_as(&welcome, JOINED);
+    assert!(hello.contains(r#""name":"bo""#), "{hello}");
+    // Somebody else has it now; perhaps not next time.
+    assert_eq!(kept(&actions), []);
+    assert_eq!(kept(&driver.hear(r#"{"type":"error","code":"name_taken","message":"m","retry":false}"#)), []);
+    let invalid = r#"{"type":"error","code":"name_invalid","message":"m","retry":false}"#;
+    assert_eq!(kept(&driver.hear(invalid)), [("s1", "guest-7f3a")], "that one nobody gets");
 }
 
 #[test]
