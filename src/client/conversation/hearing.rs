@@ -123,7 +123,7 @@ impl Conversation {
 
     fn hear_joined(&mut self, frame: &Frame<'_>, actions: &mut Actions) {
         let room = frame.words("room");
-        let last = if room == ME { 0 } else { self.last_lines() };
+        let last = self.last_lines();
         let (Some(epoch), Some(seq)) = (frame.text("epoch"), frame.number("seq")) else { return };
         let gap_to = frame.object("gap").and_then(|gap| gap.number("to"));
         let (recovered, reason) = (frame.is("recovered"), frame.text("reason"));

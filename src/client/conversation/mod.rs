@@ -386,11 +386,7 @@ impl Conversation {
 
     fn say_hello(&mut self, actions: &mut Actions) {
         let last = self.last_lines();
-        let rooms: Vec<String> = self
-            .seats
-            .iter()
-            .map(|seat| seat.spell(Object::bare(), if seat.room == ME { 0 } else { last }).finish())
-            .collect();
+        let rooms: Vec<String> = self.seats.iter().map(|seat| seat.spell(Object::bare(), last).finish()).collect();
         let hello = Object::new("hello")
             .with_some("name", self.wished.as_deref())
             .with_some("session", self.session.as_deref())

@@ -156,10 +156,10 @@ fn id(text: &str) -> String {
 fn it_begins_with_hello_and_goes_on_where_it_was() {
     let mut driver = Driver::with(|_| {});
     let hello = driver.greet();
-    assert_eq!(hello, r#"{"type":"hello","name":"al","rooms":[{"room":"@me"},{"room":"tea","last":20}]}"#);
+    assert_eq!(hello, r#"{"type":"hello","name":"al","rooms":[{"room":"@me","last":20},{"room":"tea","last":20}]}"#);
     let actions = driver.hear(WELCOME);
     assert_eq!(kept(&actions), [("s1", "al")]);
-    driver.hear(r#"{"type":"joined","room":"@me","epoch":"em","seq":4,"recovered":false}"#);
+    driver.hear(r#"{"type":"joined","room":"@me","epoch":"em","seq":0,"recovered":false}"#);
     driver.hear(r#"{"type":"joined","room":"tea","epoch":"e1","seq":60,"recovered":false}"#);
     // Of the last 20 only two are kept.
     assert_eq!(shown(&driver.hear(&line(59, "one"))), ["one"]);
@@ -168,7 +168,7 @@ fn it_begins_with_hello_and_goes_on_where_it_was() {
     driver.cut();
     let joined = r#"{"type":"joined","room":"tea","epoch":"e1","seq":61,"recovered":true}"#;
     let (hello, actions) = driver.return_as(WELCOME, joined);
-    let expected = r#""session":"s1","rooms":[{"room":"@me","epoch":"em","seq":4},{"room":"tea","epoch":"e1","seq":60,"time":"t60"}]}"#;
+    let expected = r#""session":"s1","rooms":[{"room":"@me","epoch":"em","seq":0},{"room":"tea","epoch":"e1","seq":60,"time":"t60"}]}"#;
     assert!(hello.ends_with(expected), "{hello}");
     assert_eq!(kept(&actions), [], "it is kept already");
     assert_eq!(words(&actions), [&OwnWord::Back { missed: 1 }]);
