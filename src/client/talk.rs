@@ -159,6 +159,11 @@ pub enum OwnWord {
         /// The protocol's reason: `epoch`, `trimmed` or `ahead`.
         reason: String,
     },
+    /// A private line is to somebody who has left: it is kept for that user.
+    Departed {
+        /// By which name.
+        name: String,
+    },
     /// An own line of which nobody can tell whether it arrived.
     PerhapsSent {
         /// Which.

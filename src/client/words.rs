@@ -65,6 +65,9 @@ fn english(own: &OwnWord) -> String {
         OwnWord::MayMiss { room, reason } => {
             format!("lines may be missing in {}: {}", name(room), why_missing(Lang::English, reason))
         }
+        OwnWord::Departed { name: who } => {
+            format!("{} has left, and gets it on coming back as the same user", name(who))
+        }
         OwnWord::PerhapsSent { line } => format!("perhaps sent, perhaps not: {}", whole(Lang::English, line)),
         OwnWord::NotSent { line } => format!("not sent: {}", whole(Lang::English, line)),
         OwnWord::TooLong { line, bytes, bytes_max } => {
@@ -123,6 +126,7 @@ fn chinese(own: &OwnWord) -> String {
         OwnWord::MayMiss { room, reason } => {
             format!("房间 {} 的消息可能有缺失：{}", name(room), why_missing(Lang::Chinese, reason))
         }
+        OwnWord::Departed { name: who } => format!("{} 已离开；以同一用户身份回来时会收到", name(who)),
         OwnWord::PerhapsSent { line } => format!("可能已发送，也可能没有：{}", whole(Lang::Chinese, line)),
         OwnWord::NotSent { line } => format!("未发送：{}", whole(Lang::Chinese, line)),
         OwnWord::TooLong { line, bytes, bytes_max } => {
@@ -295,6 +299,7 @@ mod tests {
             OwnWord::Waiting { line: line() },
             OwnWord::Waiting { line: to_one() },
             OwnWord::MayMiss { room: evil(), reason: evil() },
+            OwnWord::Departed { name: evil() },
             OwnWord::PerhapsSent { line: line() },
             OwnWord::NotSent { line: to_one() },
             OwnWord::TooLong { line: to_one(), bytes: 2, bytes_max: 1 },

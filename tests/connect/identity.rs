@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::common::server::Server;
 use crate::home::Home;
 use crate::pipe::{Ended, Pipe};
+use crate::terminal::Terminal;
 
 /// The `welcome` that a client printed.
 #[track_caller]
@@ -61,6 +62,29 @@ fn one_comes_back_as_oneself_and_nobody_else_may_read_why() {
     assert_eq!(fourth["name"], "Ann Lee");
     let other_name = welcome(&Pipe::run(&home, &[&format!("{url}/?name=lee"), "--json"], ""));
     assert_eq!(other_name["name"], "lee", "what the address says counts more");
+}
+
+/// README.md: "a private line; who has left gets it on coming back".
+#[test]
+fn who_has_left_finds_private_lines_on_coming_back() {
+    let server = Server::start(&["--rate", "0"]);
+    let url = format!("ws://{}", server.address);
+    let (ann, bob) = (Home::new(), Home::new());
+    let ann = Terminal::open(&ann, 100, &[&url, "--name", "ann"]);
+    ann.expect_last(&["lobby >"]);
+    let mut there = Terminal::open(&bob, 100, &[&url, "--name", "bob"]);
+    ann.expect("12:03 * bob joined");
+    there.types("quit\r");
+    assert_eq!(there.ended(), Some(0));
+    ann.expect("12:03 * bob left");
+    ann.types("/msg Bob psst\r/msg carol psst\r");
+    ann.expect("12:03 * Bob has left, and gets it on coming back as the same user");
+    ann.expect("12:03 (private) ann \u{2192} bob: psst");
+    ann.expect("12:03 ! not sent: (private) \u{2192} carol: psst (");
+    let back = Terminal::open(&bob, 100, &[&url]);
+    back.expect("12:03 (private) ann \u{2192} bob: psst");
+    ann.types("/msg bob again\r");
+    back.expect("12:03 (private) ann \u{2192} bob: again");
 }
 
 #[test]

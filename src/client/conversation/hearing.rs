@@ -193,7 +193,7 @@ impl Conversation {
             Taken::Show => {
                 self.link.was_useful = true;
                 self.print(|| text.to_owned(), actions);
-                self.show(Shown::Said(said(frame, room, is_own, false)), actions);
+                self.show(Shown::Said(self.said(frame, room, is_own, false)), actions);
             }
             Taken::Seen | Taken::Known => {}
             Taken::Jumps => self.fill_gap(&room, true, actions),
@@ -246,13 +246,15 @@ impl Conversation {
             if let Some(seq) = line.number("seq").filter(|&seq| seq < before) {
                 before = seq;
                 let is_own = !user.is_empty() && line.text("user").as_ref() == Some(&user);
-                lines.push(Shown::Said(said(&line, room.clone(), is_own, true)));
+                lines.push(Shown::Said(self.said(&line, room.clone(), is_own, true)));
             }
         }
         if lines.is_empty() {
             return self.say(OwnWord::NoOlder { room }, actions);
         }
-        seat.oldest_shown = Some(before);
+        if let Some(seat) = self.seat(&room) {
+            seat.oldest_shown = Some(before);
+        }
         lines.into_iter().rev().for_each(|line| self.show(line, actions));
     }
 
@@ -263,6 +265,7 @@ impl Conversation {
         let mut about = None;
         match (line, room, reference.as_deref()) {
             (Some(id), ..) if retry => return self.send_again_later(now, &id),
+            (Some(id), ..) if frame.words("code") == "no_such_user" && self.send_to_departed(&id, actions) => return,
             (Some(id), ..) => {
                 about = self.outbox.settle(&id).map(|line| line.told());
                 self.failed += 1;
@@ -320,6 +323,11 @@ impl Conversation {
                 self.keep_name(actions);
             }
         }
+        if kind == "user_leave"
+            && let (Some(user), Some(name)) = (frame.text("user"), frame.text("name"))
+        {
+            self.departed.note(user, name);
+        }
         if let Some(message) = frame.text("message") {
             let (room, timestamp) = (frame.text("room"), frame.words("timestamp"));
             self.show(Shown::Notice { room, message, timestamp }, actions);
@@ -330,6 +338,23 @@ impl Conversation {
     fn keep_name(&mut self, actions: &mut Actions) {
         self.wished = Some(self.name.clone());
         self.remember(actions);
+    }
+
+    fn said(&self, frame: &Frame<'_>, room: String, own: bool, old: bool) -> Said {
+        let private = room == ME;
+        // Of somebody who had left it is the user.
+        let known = |user: &str| if user == self.user { Some(&*self.name) } else { self.departed.name(user) };
+        let to = frame.text("to").filter(|_| private).map(|to| known(&to).map_or(to.clone(), str::to_owned));
+        Said {
+            room: (!private).then_some(room),
+            from: frame.words("from"),
+            user: frame.text("user"),
+            to,
+            message: frame.words("message"),
+            timestamp: frame.words("timestamp"),
+            own,
+            old,
+        }
     }
 
     /// Notes when the server wants one to come back, if it says so.
@@ -344,18 +369,4 @@ impl Conversation {
 /// The room of a line.
 fn line_room(frame: &Frame<'_>) -> String {
     if frame.words("type") == "private" { ME.to_owned() } else { frame.words("room") }
-}
-
-fn said(frame: &Frame<'_>, room: String, own: bool, old: bool) -> Said {
-    let private = room == ME;
-    Said {
-        room: (!private).then_some(room),
-        from: frame.words("from"),
-        user: frame.text("user"),
-        to: frame.text("to").filter(|_| private),
-        message: frame.words("message"),
-        timestamp: frame.words("timestamp"),
-        own,
-        old,
-    }
 }

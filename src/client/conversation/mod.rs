@@ -9,10 +9,12 @@
 //! - `outbox.rs`, `sending.rs`: own lines until they are acknowledged.
 //! - `hearing.rs`: frames of `chinwag.v1`; `plain.rs`: servers that know plain messages only.
 //! - `asking.rs`: what the person asks for.
+//! - `departed.rs`: who has left, for private lines to them.
 //! - `finishing.rs`: how it ends.
 //! - `frame.rs`: JSON, without trust.
 
 mod asking;
+mod departed;
 mod finishing;
 mod frame;
 mod hearing;
@@ -31,6 +33,7 @@ use crate::chat::names::ME;
 use super::Mode;
 use super::talk::{Intent, OwnWord, Shown};
 
+use departed::Departed;
 use finishing::{Farewell, Finishing};
 use frame::Object;
 use outbox::Outbox;
@@ -181,6 +184,7 @@ pub struct Conversation {
     /// The rooms and the name that the last `hello` asked for.
     greeted: (Vec<String>, Option<String>),
     outbox: Outbox,
+    departed: Departed,
     /// Lines that a plain server has got, and when they were sent: they may come back still.
     echoes: Vec<(String, Millis)>,
     finishing: Option<Finishing>,
@@ -263,6 +267,7 @@ impl Conversation {
             message_bytes_max: None,
             greeted: Default::default(),
             outbox: Outbox::default(),
+            departed: Departed::default(),
             echoes: Vec::new(),
             finishing: None,
             failed: 0,

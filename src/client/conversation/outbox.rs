@@ -19,6 +19,8 @@ pub(super) struct Own {
     pub(super) room: String,
     /// To whom, if it is private.
     pub(super) to: Option<String>,
+    /// The user who has left by that name, once it is known that nobody has it.
+    pub(super) user: Option<String>,
     /// The words.
     pub(super) message: String,
     /// When it was said.
@@ -41,8 +43,8 @@ impl Own {
     /// A line that was never sent.
     pub(super) fn new(id: String, room: Option<&str>, to: Option<String>, message: String, now: Millis) -> Self {
         let room = room.unwrap_or(ME).to_owned();
-        let (told, sent_on, sent_at, ping, not_before, refusals) = (false, None, 0, 0, 0, 0);
-        Self { id, room, to, message, since: now, told, sent_on, sent_at, ping, not_before, refusals }
+        let (user, told, sent_on, sent_at, ping, not_before, refusals) = (None, false, None, 0, 0, 0, 0);
+        Self { id, room, to, user, message, since: now, told, sent_on, sent_at, ping, not_before, refusals }
     }
 
     /// As its person is told of it.
@@ -53,7 +55,7 @@ impl Own {
     /// As it goes to a server of `chinwag.v1`.
     pub(super) fn spell(&self) -> String {
         let object = match &self.to {
-            Some(to) => Object::new("private").with("to", to),
+            Some(to) => Object::new("private").with("to", self.user.as_ref().unwrap_or(to)),
             None => Object::new("chat").with("room", &self.room),
         };
         object.with("message", &self.message).with("id", &self.id).finish()

@@ -106,6 +106,16 @@ impl Conversation {
         }
     }
 
+    /// Nobody has the name that a private line is to. If one user has left by it, it goes to that one.
+    pub(super) fn send_to_departed(&mut self, id: &str, actions: &mut Actions) -> bool {
+        let Some(line) = self.outbox.find(id).filter(|line| line.user.is_none()) else { return false };
+        let Some(name) = line.to.clone() else { return false };
+        let Some(user) = self.departed.user(&name) else { return false };
+        (line.user, line.sent_on) = (Some(user.to_owned()), None);
+        self.say(OwnWord::Departed { name }, actions);
+        true
+    }
+
     /// Nobody can tell any more what became of lines that were sent on earlier connections. The person decides.
     pub(super) fn doubt(&mut self, which: impl Fn(&Own) -> bool, actions: &mut Actions) {
         let number = self.link.number;
