@@ -133,6 +133,18 @@ impl Conversation {
         self.say_rooms(actions);
     }
 
+    /// Says who one is, and in which rooms one wants to be.
+    pub(super) fn say_hello(&mut self, actions: &mut Actions) {
+        let last = self.last_lines();
+        let rooms: Vec<String> = self.seats.iter().map(|seat| seat.spell(Object::bare(), last).finish()).collect();
+        let hello = Object::new("hello")
+            .with_some("name", self.wished.as_deref())
+            .with_some("session", self.session.as_deref())
+            .raw("rooms", &format!("[{}]", rooms.join(",")));
+        self.greeted = (self.rooms(), self.wished.clone());
+        actions.push(Action::Send(hello.finish()));
+    }
+
     /// Asks for what was wished while `hello` was on its way, which could not know of it.
     pub(super) fn ask_belated(&mut self, actions: &mut Actions) {
         let (rooms, name) = std::mem::take(&mut self.greeted);

@@ -389,17 +389,6 @@ impl Conversation {
         actions.extend([Action::GiveUp, Action::Connect { offer: false }]);
     }
 
-    fn say_hello(&mut self, actions: &mut Actions) {
-        let last = self.last_lines();
-        let rooms: Vec<String> = self.seats.iter().map(|seat| seat.spell(Object::bare(), last).finish()).collect();
-        let hello = Object::new("hello")
-            .with_some("name", self.wished.as_deref())
-            .with_some("session", self.session.as_deref())
-            .raw("rooms", &format!("[{}]", rooms.join(",")));
-        self.greeted = (self.rooms(), self.wished.clone());
-        actions.push(Action::Send(hello.finish()));
-    }
-
     /// Something came, whatever it was: the connection lives.
     fn heard(&mut self, now: Millis) {
         self.link.heard_at = now;
