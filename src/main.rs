@@ -20,6 +20,7 @@ use chinwag::config::{Command, Config};
 use chinwag::engine::{Outcome, Server};
 use chinwag::history::{self, Task};
 use chinwag::logging;
+use chinwag::wire::system::without_numbers;
 
 /// What is free goes back to the system at once: the C library's allocator keeps more than half of it (see
 /// docs/ARCHITECTURE.md).
@@ -121,9 +122,9 @@ fn announce(addresses: &[SocketAddr], history: &str) {
     let _ = output.flush();
 }
 
-/// Says on standard error why the server does not start.
+/// Says on standard error why it cannot be done.
 fn fail(error: impl std::fmt::Display) -> ExitCode {
     // In one piece: the log's thread writes there, too.
-    let _ = io::stderr().write_all(format!("chinwag: {error}\n").as_bytes());
+    let _ = io::stderr().write_all(without_numbers(&format!("chinwag: {error}\n")).as_bytes());
     ExitCode::FAILURE
 }

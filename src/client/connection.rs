@@ -15,6 +15,7 @@ use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Utf8Bytes};
 
 use crate::chat::ids::Millis;
+use crate::wire::system::without_numbers;
 
 use super::handshake::{Handshake, Refusal};
 use super::url::Address;
@@ -457,10 +458,6 @@ fn judge(error: &Error) -> (Option<CloseCode>, String) {
 }
 
 /// An error of the system in its own words, without its number.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
+pub(super) fn words(error: &io::Error) -> String {
+    without_numbers(&error.to_string())
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::connection::words;
 use super::url::Address;
 
 /// No session is longer than this, in bytes: what is more is none.
@@ -45,7 +46,7 @@ impl Identity {
     /// Why one has to come as a guest.
     pub(super) fn take(folder: &Path, address: &Address) -> Result<Self, Unkept> {
         let name = format!("ws+{}+{}", address.host, address.port);
-        let failed = |path: &Path, error: io::Error| Unkept::Failed(format!("{}: {error}", path.display()));
+        let failed = |path: &Path, error: io::Error| Unkept::Failed(format!("{}: {}", path.display(), words(&error)));
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, error))?;
         let lock_path = folder.join(format!("{name}.lock"));
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
@@ -75,7 +76,7 @@ impl Identity {
         let written = write(&new, &text).and_then(|()| fs::rename(&new, &self.file));
         written.map_err(|error| {
             let _ = fs::remove_file(&new);
-            format!("{}: {error}", self.file.display())
+            format!("{}: {}", self.file.display(), words(&error))
         })
     }
 }

@@ -115,7 +115,7 @@ pub fn run(options: &Options, mut show: impl FnMut(Shown), read: impl FnOnce(Int
         turns.run()
     });
     outcome.unwrap_or_else(|error| {
-        let why = OwnWord::CannotConnect { url, why: error.to_string() };
+        let why = OwnWord::CannotConnect { url, why: connection::words(&error) };
         show(Shown::Ended { success: false, why: Some(why) });
         ExitCode::FAILURE
     })

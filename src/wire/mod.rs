@@ -10,6 +10,8 @@
 //! - [`encode`] makes frames of messages, the notices in the words of `words`,
 //! - [`frame`] writes the frames that carry no JSON, and finds the end of a frame that was sent in part,
 //! - [`timestamp`] spells times.
+//!
+//! And for people, [`system`] leaves out the numbers of the system's errors.
 
 mod close_watch;
 pub mod command;
@@ -17,5 +19,6 @@ pub mod decoder;
 pub mod encode;
 pub mod frame;
 pub mod head;
+pub mod system;
 pub mod timestamp;
 mod words;

@@ -164,8 +164,8 @@ fn nowhere_to_keep_it() {
     std::fs::write(home.folder().join("state"), "a file where the folder would be").expect("a file");
     let ended = Pipe::run(&home, &[&format!("ws://{}", server.address)], "hi\n");
     assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
-    assert!(ended.errors.starts_with("chinwag: next time you will be somebody else: "), "{}", ended.errors);
+    let why = format!("chinwag: next time you will be somebody else: {}: Not a directory\n", home.sessions().display());
+    assert_eq!(ended.errors, why);
     assert!(ended.output.ends_with(": hi\n"), "{}", ended.output);
 }
 
