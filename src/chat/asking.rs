@@ -6,10 +6,10 @@ use super::command::{ErrorCode, Fault, Span};
 use super::effects::{Class, Effects, Part};
 use super::ids::{ConnId, RoomKey};
 use super::joining::ROOM_INVALID;
-use super::message::{History, Line, Message, Notice};
+use super::message::{History, Line, Message};
 use super::names::{ME, Name, RoomName};
 use super::tickets::Pending;
-use super::users::{Dialect, UserKey, Waiting};
+use super::users::{UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
 /// Users in one `presence` at most.
@@ -173,26 +173,18 @@ impl Chat {
         if !self.users.rename(user, to.clone()) {
             return false;
         }
-        let (mut plain, mut v1): (Vec<ConnId>, Vec<ConnId>) = Default::default();
+        let mut others = Vec::new();
         for membership in &self.users[user].rooms {
             let room = &mut self.rooms[membership.room];
             room.part_audience();
             if room.members.len() <= self.limits.members_told_max {
-                for member in room.members.iter().filter(|member| member.user != user) {
-                    let others = if member.dialect == Dialect::Plain { &mut plain } else { &mut v1 };
-                    others.extend(member.conn);
-                }
+                others.extend(room.others_by_dialect(user));
             }
         }
         // Who shares several rooms with the user is told once.
-        for others in [&mut plain, &mut v1] {
-            others.sort_unstable();
-            others.dedup();
-        }
-        let plain = effects.note_readers(plain);
-        effects.deliver(plain, Message::System(Notice::Renamed { from: from.clone(), to: to.clone() }), Class::Room);
-        let v1 = effects.note_readers(v1);
-        effects.deliver(v1, Message::Renamed { user: id, from, to, reference: None }, Class::Room);
+        others.sort_unstable_by_key(|&(_, conn)| conn);
+        others.dedup();
+        effects.tell(&others.iter().copied(), &Message::Renamed { user: id, from, to, reference: None }, Class::Room);
         true
     }
 }

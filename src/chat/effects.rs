@@ -12,6 +12,7 @@ use super::ids::{ConnId, Millis, RoomKey, Ticket, UserId};
 use super::message::{Draft, Line, Message};
 use super::names::RoomName;
 use super::slack;
+use super::users::Dialect;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -328,6 +329,22 @@ impl Effects {
     pub fn deliver(&mut self, to: Range<u32>, message: Message, class: Class) {
         if !to.is_empty() {
             self.deliveries.push(Delivery { message, to, class });
+        }
+    }
+
+    /// Tells readers of something that they have not asked for, each in the frame that its dialect has for it.
+    pub(super) fn tell(
+        &mut self,
+        readers: &(impl Iterator<Item = (Dialect, ConnId)> + Clone),
+        message: &Message,
+        class: Class,
+    ) {
+        for dialect in [Dialect::Plain, Dialect::V1] {
+            let its = readers.clone().filter(|reader| reader.0 == dialect);
+            let to = self.note_readers(its.map(|(_, conn)| conn));
+            if !to.is_empty() {
+                self.deliver(to, message.clone().unasked(dialect), class);
+            }
         }
     }
 

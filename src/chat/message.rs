@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::command::{Echo, ErrorCode};
 use super::ids::{Millis, UserId};
 use super::names::{Name, RoomName};
+use super::users::Dialect;
 
 /// What a user said, before the store gave it its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +59,7 @@ pub enum Message {
     Page(Vec<Arc<Line>>),
     /// A relayed binary message.
     Binary(Box<[u8]>),
-    /// `private`: the own copy of a sender who has no stream.
+    /// `private`, for want of a stream: the own copy of a plain sender.
     Private {
         /// Who said it.
         user: UserId,
@@ -170,6 +171,19 @@ pub enum Message {
     Error(Box<ErrorReply>),
     /// `system`.
     System(Notice),
+}
+
+impl Message {
+    /// The frame by which a reader of that dialect is told of it unasked. What has a type of its own on `chinwag.v1`, a plain client is
+    /// told in words (docs/PROTOCOL.md, section 19); all else is the same for both. Nothing else decides what a member gets.
+    pub(super) fn unasked(self, dialect: Dialect) -> Self {
+        match (dialect, self) {
+            (Dialect::Plain, Self::Renamed { from, to, .. }) => Self::System(Notice::Renamed { from, to }),
+            (Dialect::Plain, Self::Typing { name, .. }) => Self::System(Notice::Typing { name }),
+            (Dialect::Plain, Self::Private { from, message, .. }) => Self::System(Notice::Private { from, message }),
+            (_, message) => message,
+        }
+    }
 }
 
 /// The answer to a `hello`.

@@ -11,7 +11,7 @@ use super::command::{ErrorCode, Fault};
 use super::effects::{Effects, Row};
 use super::ids::{ConnId, Now, RoomKey, UserId};
 use super::joining::Join;
-use super::message::{Draft, Message, Notice};
+use super::message::{Draft, Message};
 use super::names::{Name, RoomName};
 use super::retries::Place;
 use super::speaking::ack;
@@ -143,22 +143,22 @@ impl Chat {
 
     /// Tells a private message to those who have no stream to read it in.
     pub(super) fn tell_plainly(&self, user: UserKey, private: &PrivateDue, draft: &Draft, effects: &mut Effects) {
-        let reader = private.plain_reader.and_then(|id| self.users.by_id(id));
-        if let Some(conn) = reader.and_then(|reader| self.users[reader].conn) {
-            let notice = Notice::Private { from: draft.from.clone(), message: draft.message.clone() };
-            effects.reply(conn, Message::System(notice));
+        let told = || Message::Private {
+            user: draft.user,
+            from: draft.from.clone(),
+            to: draft.to.clone().unwrap_or_else(|| draft.from.clone()),
+            message: draft.message.clone(),
+            id: draft.id.clone(),
+        };
+        if let Some(reader) = private.plain_reader.and_then(|id| self.users.by_id(id))
+            && let Some(conn) = self.users[reader].conn
+        {
+            effects.reply(conn, told().unasked(self.users[reader].dialect));
         }
         if let Some(conn) = self.users[user].conn
             && private.plain_sender
         {
-            let own = Message::Private {
-                user: draft.user,
-                from: draft.from.clone(),
-                to: draft.to.clone().unwrap_or_else(|| draft.from.clone()),
-                message: draft.message.clone(),
-                id: draft.id.clone(),
-            };
-            effects.reply(conn, own);
+            effects.reply(conn, told());
         }
     }
 

@@ -85,10 +85,10 @@ impl Room {
             .note_readers(self.members.iter().filter(|member| member.user != except).filter_map(|member| member.conn))
     }
 
-    /// As [`others`](Self::others), but only those who understand `dialect`.
-    pub(super) fn others_of(&self, dialect: Dialect, except: UserKey, effects: &mut Effects) -> Range<u32> {
-        let others = self.members.iter().filter(|member| member.user != except && member.dialect == dialect);
-        effects.note_readers(others.filter_map(|member| member.conn))
+    /// The same, each with its dialect: for what the two are told by different frames.
+    pub(super) fn others_by_dialect(&self, except: UserKey) -> impl Iterator<Item = (Dialect, ConnId)> + Clone {
+        let others = self.members.iter().filter(move |member| member.user != except);
+        others.filter_map(|member| Some((member.dialect, member.conn?)))
     }
 
     /// Whether a place that somebody names is one of this room's, as far as that can be told without the line; else why not.

@@ -8,11 +8,11 @@ use super::command::{ErrorCode, Fault};
 use super::effects::{Class, Effects, Request, Row};
 use super::ids::{Millis, Now, RoomKey};
 use super::joining::unavailable;
-use super::message::{Draft, ErrorReply, Line, Message, Notice};
+use super::message::{Draft, ErrorReply, Line, Message};
 use super::private::PrivateDue;
 use super::retries::{Known, Place};
 use super::tickets::Pending;
-use super::users::{Dialect, UserKey, Waiting};
+use super::users::{UserKey, Waiting};
 use super::{Asker, Chat, Subject};
 
 /// A further `typing` of a user in a room is not told for so long.
@@ -244,11 +244,8 @@ impl Chat {
             return;
         }
         pauses.push((here.name.clone(), now.mono_ms + TYPING_PAUSE_MS));
-        let plain = here.others_of(Dialect::Plain, asker.user, effects);
-        effects.deliver(plain, Message::System(Notice::Typing { name: name.clone() }), Class::Ephemeral);
-        let v1 = here.others_of(Dialect::V1, asker.user, effects);
         let typing = Message::Typing { room: here.name.clone(), user: self.users[asker.user].id, name };
-        effects.deliver(v1, typing, Class::Ephemeral);
+        effects.tell(&here.others_by_dialect(asker.user), &typing, Class::Ephemeral);
     }
 }
 
