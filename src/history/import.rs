@@ -1,5 +1,6 @@
 //! An export, put into a store: all of it or nothing.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use crate::store::Restore;
 
 use super::progress::Progress;
-use super::{Failure, Outcome, count, line};
+use super::{Failure, Outcome, amounts, count, line};
 
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -29,7 +30,7 @@ pub(super) fn run(path: &Path, file: Option<&Path>, output: &mut impl Write) -> 
     };
     let mut restore = Restore::begin(path)?;
     let bar = Progress::new("importing", bytes, false);
-    let (mut text, mut number) = (Vec::new(), 0);
+    let (mut text, mut number, mut streams) = (Vec::new(), 0, HashSet::new());
     loop {
         text.clear();
         let most = line::LINE_BYTES_MAX as u64 + 1;
@@ -46,6 +47,9 @@ pub(super) fn run(path: &Path, file: Option<&Path>, output: &mut impl Write) -> 
             continue;
         }
         let given = line::read(&text).map_err(|why| Failure::Line(number, why))?;
+        if given.line.room.is_stream() && !streams.contains(&given.line.room) {
+            streams.insert(given.line.room.clone());
+        }
         restore.add(given).map_err(|why| Failure::Line(number, why.to_string()))?;
     }
     let restored = restore.finish()?;
@@ -53,7 +57,8 @@ pub(super) fn run(path: &Path, file: Option<&Path>, output: &mut impl Write) -> 
     if restored.missing > 0 {
         bar.note(&format!("{} missing between others; what follows has moved up", count(restored.missing, "message")));
     }
-    let (rooms, lines) = (count(restored.rooms as u64, "room"), count(restored.lines, "message"));
-    writeln!(output, "{}: {lines} in {rooms} imported", path.display()).map_err(Failure::Output)?;
+    let rooms = (restored.rooms - streams.len()) as u64;
+    let imported = amounts(rooms, streams.len() as u64, restored.lines);
+    writeln!(output, "{}: imported ({imported})", path.display()).map_err(Failure::Output)?;
     Ok(Outcome::Whole)
 }

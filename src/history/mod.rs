@@ -143,6 +143,11 @@ impl Task {
     }
 }
 
+/// How much there is, or was: `3 rooms, 2 streams, 12040 messages`.
+fn amounts(rooms: u64, streams: u64, messages: u64) -> String {
+    [count(rooms, "room"), count(streams, "stream"), count(messages, "message")].join(", ")
+}
+
 /// So many of something: `1 room`, `12 rooms`.
 fn count(number: u64, one: &str) -> String {
     format!("{number} {one}{}", if number == 1 { "" } else { "s" })

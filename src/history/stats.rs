@@ -116,7 +116,7 @@ impl Stats {
         // Writing to a string does not fail.
         let _ = writeln!(out, "{}: {file}, and {} of log", self.store, BinaryBytes(self.log_bytes));
         let mut rows = vec![["", "messages", "bytes", "oldest", "newest"].map(str::to_owned).to_vec()];
-        for (kind, sum) in [("room", &self.rooms), ("private stream", &self.streams)] {
+        for (kind, sum) in [("room", &self.rooms), ("stream", &self.streams)] {
             let bytes = BinaryBytes(sum.bytes).to_string();
             rows.push(vec![
                 count(sum.count, kind),

@@ -15,7 +15,7 @@ use crate::store::{Archive, Entry, Extent, ReadError};
 
 use super::places::{self, Places, seqs};
 use super::progress::Progress;
-use super::{Failure, Outcome, count};
+use super::{Failure, Outcome, amounts};
 
 /// Places that SQLite is to look for: its own default.
 const CHECK_PLACES_MAX: usize = 100;
@@ -37,7 +37,7 @@ pub(super) fn run(path: &Path, output: &mut impl Write) -> Result<Outcome, Failu
         1 => "1 place is damaged".to_owned(),
         more => format!("{more} places are damaged"),
     };
-    let looked_at = [count(rooms, "room"), count(streams, "stream"), count(lines, "message")].join(", ");
+    let looked_at = amounts(rooms, streams, lines);
     writeln!(output, "{}: {found} ({looked_at})", path.display()).map_err(Failure::Output)?;
     output.flush().map_err(Failure::Output)?;
     Ok(if places.count() == 0 { Outcome::Whole } else { Outcome::Damaged })

@@ -142,7 +142,8 @@ fn what_another_import_has_left_is_no_hindrance() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let folder = Folder::new();
-    history(&folder, &["import", "/nowhere/at.all"]).refused("cannot read /nowhere/at.all");
+    history(&folder, &["import", "/nowhere/at.all"])
+        .refused("cannot read /nowhere/at.all: No such file or directory\n");
     let itself = folder.path().to_str().expect("a path").to_owned();
     history(&folder, &["import", &itself]).refused("is a directory");
     assert!(folder.files().is_empty(), "nothing is made before that");
