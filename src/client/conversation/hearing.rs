@@ -108,7 +108,7 @@ impl Conversation {
         }
         self.ask_belated(actions);
         // Whoever left comes back without a name, and a guest is somebody, too.
-        self.wished.get_or_insert_with(|| self.name.clone());
+        self.wished = self.wished.take().or_else(|| Some(self.name.clone()).filter(|name| !name.is_empty()));
         self.remember(actions);
     }
 
