@@ -9,6 +9,8 @@
 
 #![allow(unreachable_pub, reason = "all of it is one test binary, which nobody else reaches")]
 
+#[path = "sim/frames.rs"]
+mod frames;
 #[path = "conversation/network.rs"]
 mod network;
 #[path = "conversation/person.rs"]
@@ -17,23 +19,14 @@ mod person;
 mod server;
 #[path = "sim/store.rs"]
 mod store;
+#[path = "sim/verdict.rs"]
+mod verdict;
 #[path = "conversation/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;
 
-/// `Err` says what promise was broken.
-pub type Verdict = Result<(), String>;
-
-/// Fails with a text unless something holds.
-#[macro_export]
-macro_rules! hold {
-    ($condition:expr, $($text:tt)+) => {
-        if !$condition {
-            return Err(format!($($text)+));
-        }
-    };
-}
+pub use verdict::Verdict;
 
 /// What happened how often.
 pub type Coverage = BTreeMap<&'static str, u64>;

@@ -93,6 +93,8 @@ mod server;
 mod store;
 #[path = "judge/truth.rs"]
 mod truth;
+#[path = "sim/verdict.rs"]
+mod verdict;
 #[path = "judge/world.rs"]
 mod world;
 
@@ -102,20 +104,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use coverage::Coverage;
 use mutation::Mutation;
 use plan::Plan;
+pub use verdict::Verdict;
 use world::Outcome;
-
-/// `Err` says what promise was broken.
-pub type Verdict = Result<(), String>;
-
-/// Fails with a text unless something holds.
-#[macro_export]
-macro_rules! hold {
-    ($condition:expr, $($text:tt)+) => {
-        if !$condition {
-            return Err(format!($($text)+));
-        }
-    };
-}
 
 thread_local! {
     /// The number of the event that this thread is at, for a panic of the core.
@@ -204,24 +194,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs so many seeds on two threads.
 fn run_all(seeds: u64, events: usize) {
-    let threads = 2;
-    let mut coverage = Coverage::default();
-    std::thread::scope(|scope| {
-        let part = |first| {
-            move || {
-                let mut coverage = Coverage::default();
-                (first..seeds).step_by(threads).for_each(|seed| coverage.merge(&run(seed, events, false).coverage));
-                coverage
-            }
-        };
-        let parts: Vec<_> = (0..threads as u64).map(|first| scope.spawn(part(first))).collect();
-        for part in parts {
-            match part.join() {
-                Ok(counts) => coverage.merge(&counts),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
+    let coverage = Coverage::of_seeds(seeds, |seed| run(seed, events, false).coverage);
     coverage.lines().for_each(|line| println!("{line}"));
     if seeds >= SEEDS {
         let rare: Vec<_> = PATHS.iter().filter(|path| coverage.count(path) < 10).collect();

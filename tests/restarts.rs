@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests may read the clock")]
 #![allow(unreachable_pub, reason = "all of it is one test binary, which nobody else reaches")]
 
+#[path = "sim/frames.rs"]
+mod frames;
 #[path = "restarts/server.rs"]
 mod server;
 

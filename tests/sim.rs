@@ -28,6 +28,8 @@ mod stored;
 mod told;
 #[path = "sim/turn.rs"]
 mod turn;
+#[path = "sim/verdict.rs"]
+mod verdict;
 #[path = "sim/views.rs"]
 mod views;
 #[path = "sim/wishes.rs"]
@@ -69,24 +71,7 @@ fn seeds() {
         return;
     }
     let seeds = number("CHINWAG_SIM_SEEDS").unwrap_or(SEEDS);
-    let threads = 2;
-    let mut coverage = Coverage::default();
-    std::thread::scope(|scope| {
-        let part = |first| {
-            move || {
-                let mut coverage = Coverage::default();
-                (first..seeds).step_by(threads).for_each(|seed| coverage.merge(&run(seed, false).coverage));
-                coverage
-            }
-        };
-        let parts: Vec<_> = (0..threads as u64).map(|first| scope.spawn(part(first))).collect();
-        for part in parts {
-            match part.join() {
-                Ok(counts) => coverage.merge(&counts),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
+    let coverage = Coverage::of_seeds(seeds, |seed| run(seed, false).coverage);
     coverage.lines().for_each(|line| println!("{line}"));
     if seeds >= SEEDS {
         let rare: Vec<_> = PATHS.iter().filter(|path| coverage.count(path) < 10).collect();

@@ -11,6 +11,7 @@ use chinwag::wire::command::parse_v1;
 use chinwag::wire::encode::{Encoder, Lang};
 use slab::Slab;
 
+use crate::frames::texts;
 use crate::network::{DRAINED, Down, Link, Up};
 use crate::store::{DiskLimits, Lateness, Store};
 
@@ -25,10 +26,7 @@ pub struct Keeping {
 
 impl Keeping {
     fn store(&self, seed: u64) -> Store {
-        match (self.disk, self.late) {
-            (Some(disk), Some(late)) => Store::on_disk(disk, late, seed),
-            _ => Store::new(self.memory, self.late, seed),
-        }
+        Store::new(self.memory, self.late, self.disk, seed)
     }
 }
 
@@ -258,20 +256,4 @@ impl Server {
 
 fn find(links: &mut Slab<Link>, conn: ConnId) -> Option<&mut Link> {
     links.iter_mut().map(|(_, link)| link).find(|link| link.open && link.conn == conn)
-}
-
-/// The texts of a server's frames.
-fn texts(mut bytes: &[u8]) -> Vec<String> {
-    let mut texts = Vec::new();
-    while let [0x81, length, rest @ ..] = bytes {
-        let (length, rest) = match length {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => (u64::from_be_bytes(rest[..8].try_into().expect("eight bytes")) as usize, &rest[8..]),
-            short => (usize::from(*short), rest),
-        };
-        texts.push(String::from_utf8(rest[..length].to_vec()).expect("UTF-8"));
-        bytes = &rest[length..];
-    }
-    assert!(bytes.is_empty(), "not a text frame");
-    texts
 }

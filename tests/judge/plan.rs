@@ -88,9 +88,6 @@ impl Plan {
 
     /// The store, empty.
     pub fn store(&self, seed: u64) -> Store {
-        match (self.disk, self.late) {
-            (Some(disk), Some(late)) => Store::on_disk(disk, late, seed),
-            _ => Store::new(self.memory, self.late, seed),
-        }
+        Store::new(self.memory, self.late, self.disk, seed)
     }
 }

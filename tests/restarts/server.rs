@@ -14,6 +14,8 @@ use chinwag::wire::command::parse_v1;
 use chinwag::wire::encode::{Encoder, Lang};
 use serde_json::{Value, json};
 
+use crate::frames::texts;
+
 /// A folder of the test's own, which is gone after it.
 pub struct Folder(PathBuf);
 
@@ -174,7 +176,8 @@ impl Server {
             let mut bytes = Vec::new();
             self.encoder.encode(&mut bytes, &told.message, self.now.wall_ms);
             for conn in &self.effects.readers[told.to.start as usize..told.to.end as usize] {
-                self.told.entry(*conn).or_default().extend(texts(&bytes));
+                let frames = texts(&bytes).into_iter().map(|text| serde_json::from_str::<Value>(&text).expect("JSON"));
+                self.told.entry(*conn).or_default().extend(frames);
             }
         }
         let drained = std::mem::take(&mut self.effects.watches);
@@ -193,22 +196,6 @@ fn ticket(request: &Request) -> chinwag::chat::Ticket {
         | Request::Recall { ticket, .. } => ticket,
         Request::Unload { .. } => panic!("nobody answers an unload"),
     }
-}
-
-/// The texts of frames (RFC 6455 section 5.2).
-fn texts(mut bytes: &[u8]) -> Vec<Value> {
-    let mut texts = Vec::new();
-    while let [0x81, length, rest @ ..] = bytes {
-        let (length, rest) = match length {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => (u64::from_be_bytes(rest[..8].try_into().expect("eight bytes")) as usize, &rest[8..]),
-            short => (usize::from(*short), rest),
-        };
-        texts.push(serde_json::from_slice(&rest[..length]).expect("JSON"));
-        bytes = &rest[length..];
-    }
-    assert!(bytes.is_empty(), "not a text frame");
-    texts
 }
 
 /// The frames of one type among some.

@@ -8,6 +8,29 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// Of runs with so many seeds, on two threads.
+    pub fn of_seeds(seeds: u64, run: impl Fn(u64) -> Self + Sync) -> Self {
+        let (threads, run) = (2, &run);
+        let part = |first| {
+            move || {
+                let mut coverage = Self::default();
+                (first..seeds).step_by(threads).for_each(|seed| coverage.merge(&run(seed)));
+                coverage
+            }
+        };
+        let mut coverage = Self::default();
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = (0..threads as u64).map(|first| scope.spawn(part(first))).collect();
+            for part in parts {
+                match part.join() {
+                    Ok(counts) => coverage.merge(&counts),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
+        coverage
+    }
+
     pub fn note(&mut self, path: &'static str) {
         self.add(path, 1);
     }

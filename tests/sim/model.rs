@@ -14,20 +14,9 @@ use chinwag::chat::{
 };
 
 use crate::coverage::Coverage;
+use crate::hold;
 use crate::turn::{Input, Step, Turn, brief};
-
-/// `Err` says what promise was broken.
-pub type Verdict = Result<(), String>;
-
-/// Fails with a text unless something holds.
-#[macro_export]
-macro_rules! hold {
-    ($condition:expr, $($text:tt)+) => {
-        if !$condition {
-            return Err(format!($($text)+));
-        }
-    };
-}
+pub use crate::verdict::Verdict;
 
 /// A text that a request carried and its answer must carry.
 pub type Reference = Option<Box<str>>;

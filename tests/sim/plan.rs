@@ -90,9 +90,6 @@ impl Plan {
 
     /// The store, empty.
     pub fn store(&self) -> Store {
-        match (self.disk, self.late) {
-            (Some(disk), Some(late)) => Store::on_disk(disk, late, self.seed),
-            _ => Store::new(self.memory, self.late, self.seed),
-        }
+        Store::new(self.memory, self.late, self.disk, self.seed)
     }
 }

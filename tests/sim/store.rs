@@ -57,16 +57,12 @@ impl Kind {
 }
 
 impl Store {
-    pub fn new(limits: MemoryLimits, late: Option<Lateness>, seed: u64) -> Self {
-        Self::of(Kind::Memory(Box::new(Memory::new(limits, seed))), late, seed)
-    }
-
-    /// One that outlives the process.
-    pub fn on_disk(limits: DiskLimits, late: Lateness, seed: u64) -> Self {
-        Self::of(Kind::Disk(Disk::new(limits, seed)), Some(late), seed)
-    }
-
-    fn of(kind: Kind, late: Option<Lateness>, seed: u64) -> Self {
+    /// An empty one; a disk, which is late always, if it is to outlive the process.
+    pub fn new(limits: MemoryLimits, late: Option<Lateness>, disk: Option<DiskLimits>, seed: u64) -> Self {
+        let kind = match disk {
+            Some(limits) if late.is_some() => Kind::Disk(Disk::new(limits, seed)),
+            _ => Kind::Memory(Box::new(Memory::new(limits, seed))),
+        };
         let dice = fastrand::Rng::with_seed(seed ^ 0x5707);
         Self { kind, late, dice, full: false, waiting: Vec::new(), done: Vec::new() }
     }
