@@ -12,6 +12,7 @@ use tungstenite::{Message, WebSocket};
 
 use super::PATIENCE;
 use super::pattern::{Bindings, compare, fill_in};
+use super::raw::be_patient;
 use super::server::Scene;
 
 /// A connected client. It answers Pings by itself while it reads, as every WebSocket library does.
@@ -34,6 +35,33 @@ pub(crate) enum Came {
     Closed(u16, String),
 }
 
+impl Came {
+    /// As a failure's transcript has it.
+    pub(crate) fn told(&self, who: &str) -> String {
+        match self {
+            Self::Text(text) => format!("{who}< {text}"),
+            Self::Binary(bytes) => format!("{who} binary< {bytes:02x?}"),
+            Self::Closed(code, reason) => format!("{who} closed {code} {reason}"),
+        }
+    }
+
+    /// It has to be text.
+    #[track_caller]
+    pub(crate) fn into_text(self, who: &str) -> String {
+        match self {
+            Self::Text(text) => text,
+            other => panic!("{who} waited for a text frame, got {other:?}"),
+        }
+    }
+
+    /// It has to be a JSON object.
+    #[track_caller]
+    pub(crate) fn into_json(self, who: &str) -> Value {
+        let text = self.into_text(who);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{who} got no JSON: {error}: {text}"))
+    }
+}
+
 impl Client {
     /// Connects and upgrades; fails if that fails.
     #[track_caller]
@@ -52,9 +80,7 @@ impl Client {
     ) -> Self {
         scene.note(&format!("{who} connect {path} {}", subprotocol.unwrap_or_default()));
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+        be_patient(&stream);
         let mut request = format!("ws://{address}{}", escape(path)).into_client_request().expect("a good address");
         if let Some(subprotocol) = subprotocol {
             request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
@@ -127,11 +153,7 @@ impl Client {
                 Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => panic!("{} waited for a frame: {error}", self.who),
             };
-            self.scene.note(&match &came {
-                Came::Text(text) => format!("{}< {text}", self.who),
-                Came::Binary(bytes) => format!("{} binary< {bytes:02x?}", self.who),
-                Came::Closed(code, reason) => format!("{} closed {code} {reason}", self.who),
-            });
+            self.scene.note(&came.told(&self.who));
             return came;
         }
     }
@@ -139,17 +161,13 @@ impl Client {
     /// The next frame, which has to be text.
     #[track_caller]
     pub(crate) fn text(&mut self) -> String {
-        match self.next() {
-            Came::Text(text) => text,
-            other => panic!("{} waited for a text frame, got {other:?}", self.who),
-        }
+        self.next().into_text(&self.who)
     }
 
     /// The next frame, which has to be a JSON object.
     #[track_caller]
     pub(crate) fn json(&mut self) -> Value {
-        let text = self.text();
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{} got no JSON: {error}: {text}", self.who))
+        self.next().into_json(&self.who)
     }
 
     /// The next frame, which has to be as the pattern says, byte by byte.

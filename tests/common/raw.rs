@@ -137,9 +137,7 @@ impl Raw {
 
     /// Over a socket that is connected already.
     pub(crate) fn over(stream: TcpStream, scene: Scene) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+        be_patient(&stream);
         scene.note("raw connect");
         Self { stream, scene, buffer: Vec::new() }
     }
@@ -290,22 +288,36 @@ impl Raw {
         self.buffer.drain(..length).collect()
     }
 
-    /// Reads once. A reset counts as the end.
     #[track_caller]
     fn fill(&mut self) -> usize {
-        let mut chunk = [0; 16_384];
-        match self.stream.read(&mut chunk) {
-            Ok(length) => {
-                self.buffer.extend_from_slice(&chunk[..length]);
-                length
-            }
-            // These tests were stopped for a while (signal(7): a read that has a timeout is not taken up again).
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                self.scene.note("raw was reset");
-                0
-            }
-            Err(error) => panic!("nothing came within {PATIENCE:?}: {error}; in hand: {}", self.buffer.escape_ascii()),
+        fill("raw", &mut self.stream, &mut self.buffer, &self.scene)
+    }
+}
+
+/// Makes a socket wait as long as a test does, and for nothing else.
+pub(crate) fn be_patient(stream: &TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+    stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+}
+
+/// Reads once, for `who`; how many bytes came. A reset counts as the end.
+#[track_caller]
+pub(crate) fn fill(who: &str, stream: &mut TcpStream, buffer: &mut Vec<u8>, scene: &Scene) -> usize {
+    let mut chunk = [0; 16_384];
+    match stream.read(&mut chunk) {
+        Ok(length) => {
+            buffer.extend_from_slice(&chunk[..length]);
+            length
+        }
+        // These tests were stopped for a while (signal(7): a read that has a timeout is not taken up again).
+        Err(error) if error.kind() == ErrorKind::Interrupted => fill(who, stream, buffer, scene),
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            scene.note(&format!("{who} was reset"));
+            0
+        }
+        Err(error) => {
+            panic!("{who}: nothing came within {PATIENCE:?}: {error}; in hand: {}", buffer.escape_ascii())
         }
     }
 }

@@ -1,16 +1,17 @@
 //! A `chinwag.v1` connection as it really is: frames made by hand over a socket that the test may leave, cut, or never
 //! read.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::common::PATIENCE;
 use crate::common::client::Came;
 use crate::common::pattern::fill_in;
-use crate::common::raw::{BINARY, CLOSE, Frame, PING, PONG, TEXT, close_payload, frame, handshake, parse};
+use crate::common::raw::{
+    BINARY, CLOSE, Frame, PING, PONG, TEXT, be_patient, close_payload, fill, frame, handshake, parse,
+};
 use crate::common::server::{Scene, Server};
 
 /// A handshake that offers these subprotocols.
@@ -75,9 +76,7 @@ impl Wire {
         }
         socket.connect(&server.address.into()).expect("the server accepts");
         let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-        stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
+        be_patient(&stream);
         Self { who: who.to_owned(), stream, scene, buffer: Vec::new() }
     }
 
@@ -160,11 +159,7 @@ impl Wire {
                 PONG => continue,
                 other => panic!("{} got opcode {other}", self.who),
             };
-            self.scene.note(&match &came {
-                Came::Text(text) => format!("{}< {text}", self.who),
-                Came::Binary(bytes) => format!("{} binary< {bytes:02x?}", self.who),
-                Came::Closed(code, reason) => format!("{} closed {code} {reason}", self.who),
-            });
+            self.scene.note(&came.told(&self.who));
             return Some(came);
         }
     }
@@ -183,17 +178,13 @@ impl Wire {
     /// The next frame, which has to be text.
     #[track_caller]
     pub(crate) fn text(&mut self) -> String {
-        match self.next() {
-            Came::Text(text) => text,
-            other => panic!("{} waited for a text frame, got {other:?}", self.who),
-        }
+        self.next().into_text(&self.who)
     }
 
     /// The next frame, which has to be a JSON object.
     #[track_caller]
     pub(crate) fn json(&mut self) -> Value {
-        let text = self.text();
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{} got no JSON: {error}: {text}", self.who))
+        self.next().into_json(&self.who)
     }
 
     /// The server's Close has to be next: its code. The stream's end has to follow.
@@ -227,22 +218,8 @@ impl Wire {
         (frames, code)
     }
 
-    /// Reads once. A reset counts as the end.
     #[track_caller]
     fn fill(&mut self) -> usize {
-        let mut chunk = [0; 16_384];
-        match self.stream.read(&mut chunk) {
-            Ok(length) => {
-                self.buffer.extend_from_slice(&chunk[..length]);
-                length
-            }
-            // These tests were stopped for a while (signal(7): a read that has a timeout is not taken up again).
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                self.scene.note(&format!("{} was reset", self.who));
-                0
-            }
-            Err(error) => panic!("{}: nothing came within {PATIENCE:?}: {error}", self.who),
-        }
+        fill(&self.who, &mut self.stream, &mut self.buffer, &self.scene)
     }
 }
