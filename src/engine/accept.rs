@@ -45,26 +45,14 @@ pub enum BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address { address, error } => write!(f, "cannot listen on {address}: {}", words(error)),
-            Self::Setup(error) => write!(f, "cannot start: {}", words(error)),
-            Self::Store(error) => f.write_str(&without_number(error.to_string())),
+            Self::Address { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Setup(error) => write!(f, "cannot start: {error}"),
+            Self::Store(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for BindError {}
-
-/// The system's words without the number behind them.
-fn words(error: &io::Error) -> String {
-    without_number(error.to_string())
-}
-
-fn without_number(text: String) -> String {
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
 
 /// The listening sockets.
 #[derive(Debug)]
