@@ -236,6 +236,48 @@ fn on_a_full_disk_sending_fails_and_reading_goes_on_until_there_is_room() {
     assert_eq!(ids, acknowledged);
 }
 
+/// Processor time that the thread which writes took so far, in milliseconds (a tick of `/proc` is 10 ms).
+fn writer_ms(server: &Server) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.id())).expect("the server runs");
+    let stats = threads.map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("stat")));
+    let stats = stats.map(|stat| stat.expect("it runs"));
+    let (_, fields) = stats
+        .filter_map(|stat| stat.rsplit_once(')').map(|(name, fields)| (name.to_owned(), fields.to_owned())))
+        .find(|(name, _)| name.ends_with("(store writer"))
+        .expect("it is there");
+    let ticks = |field: usize| fields.split_whitespace().nth(field - 3).and_then(|text| text.parse::<u64>().ok());
+    10 * (ticks(14).expect("utime") + ticks(15).expect("stime"))
+}
+
+/// docs/OPERATIONS.md: "When there is room again, … lines are accepted again by themselves": that is looked at once a second.
+#[test]
+#[ignore = "needs a mount; .ci/run does it"]
+fn a_full_disk_is_no_work() {
+    let Some(small) = Small::mount(24) else {
+        println!("NOT TESTED: a full disk, since no file system may be mounted here");
+        return;
+    };
+    let server = Launch::durable(small.folder(), &["--rate", "0"]).by_shell(small.entering()).start();
+    let mut alice = V1::come(&server, "alice", &["tea"]);
+    // Together, so that the log holds more than what is given up on a full disk makes room for.
+    let text = "x".repeat(1_000);
+    let was_full = (0..1_000).any(|hundred| {
+        let ids: Vec<String> = (0..100).map(|number| format!("{hundred}-{number}")).collect();
+        for id in &ids {
+            say(&mut alice, &text, id);
+        }
+        ids.iter().filter(|id| outcome(&mut alice, id).is_err()).count() > 0
+    });
+    assert!(was_full, "there was room for 100 MB");
+    small.fill();
+    let (since, before) = (Instant::now(), writer_ms(&server));
+    while since.elapsed() < Duration::from_secs(4) {
+        alice.quiet();
+    }
+    let took = writer_ms(&server) - before;
+    assert!(took < 400, "{took} ms in {:?}", since.elapsed());
+}
+
 /// The same where only writing to the store's own files finds no room.
 #[test]
 #[ignore = "needs strace; .ci/run does it"]

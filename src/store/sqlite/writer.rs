@@ -89,6 +89,8 @@ pub(super) struct State {
     in_log_ms: Option<Millis>,
     /// Pages in the log at which a checkpoint is tried next; 0 stands for the usual.
     next_checkpoint_pages: i64,
+    /// No checkpoint before this: the last one found no room.
+    no_checkpoint_until_ms: Millis,
     /// The disk was full; not to be tried again before this.
     full_until_ms: Option<Millis>,
     /// No step of upkeep before this: the last one found no room.
@@ -152,7 +154,7 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
     /// How long it may wait for work.
     fn patience_ms(&self) -> Millis {
         let sync = self.interval.as_ref().zip(self.state.unsynced_ms).map(|(&(interval, _), since)| since + interval);
-        let checkpoint = self.state.in_log_ms.map(|last| last + IDLE_MS);
+        let checkpoint = self.state.in_log_ms.map(|last| (last + IDLE_MS).max(self.state.no_checkpoint_until_ms));
         let step = self.upkeep.due_ms().max(self.state.no_step_until_ms);
         let due_ms = [sync, checkpoint].into_iter().flatten().fold(step, Millis::min);
         due_ms.saturating_sub((self.clock)().mono_ms)
@@ -305,7 +307,13 @@ impl<C: Fn() -> Now, W: Fn()> Writer<C, W> {
             self.step(now)?;
         }
         let idle_long = idle && self.state.in_log_ms.is_some_and(|last| last + IDLE_MS <= now.mono_ms);
+        if now.mono_ms < self.state.no_checkpoint_until_ms {
+            return Ok(());
+        }
         let checkpointed = self.checkpoint(idle_long);
+        if checkpointed.is_err() {
+            self.state.no_checkpoint_until_ms = now.mono_ms + FULL_RETRY_MS;
+        }
         self.weather(checkpointed, now)
     }
 
