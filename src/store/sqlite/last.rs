@@ -70,13 +70,14 @@ impl Last {
         let seq = seq.cast_signed();
         let sql = "SELECT crc FROM message WHERE room = ?1 AND seq = ?2";
         let found = connection.query_row(sql, (room, seq), |row| row.get::<_, i64>(0)).optional()?;
-        if let Some(found) = found {
-            return Ok(found == i64::from(crc));
+        // Or retention has taken it out since: first the line, which the room's count tells, and then the room. What is there by its
+        // number may then be another one.
+        if found == Some(i64::from(crc)) || lives(connection)? > self.lives {
+            return Ok(true);
         }
-        // Retention may have taken it out since, which the room's count tells, and then the room.
         let sql = "SELECT top FROM room WHERE id = ?1";
         let top = connection.query_row(sql, [room], |row| row.get::<_, i64>(0)).optional()?;
-        Ok(top.is_some_and(|top| top >= seq) || lives(connection)? > self.lives)
+        Ok(found.is_none() && top.is_some_and(|top| top >= seq))
     }
 }
 

@@ -254,10 +254,14 @@ fn whoever_looks_in_between_changes_nothing() {
 }
 
 pub(super) fn import(folder: &Folder) -> Result<(), OpenError> {
+    import_lines(folder, 3)
+}
+
+fn import_lines(folder: &Folder, lines: u64) -> Result<(), OpenError> {
     let mut restore = Restore::begin(&folder.store())?;
     let room = RoomName::parse("b").expect("a room's name");
     let given = |seq| Given { line: Line { room: room.clone(), seq, draft: draft("from elsewhere", 1) }, epoch: None };
-    (1..=3).for_each(|seq| restore.add(given(seq)).expect("it is taken"));
+    (1..=lines).for_each(|seq| restore.add(given(seq)).expect("it is taken"));
     restore.finish().map(drop)
 }
 
@@ -306,6 +310,12 @@ fn what_retention_took_since_is_no_loss() {
         images.push(folder.image());
         drop(driver);
     }
+    // Another room may have its number since, and lines in its places.
+    let again = images[1].image();
+    import_lines(&again, LINES).expect("it is imported");
+    assert_eq!(rooms(&again), (LINES.cast_signed(), 1));
+    let loaded = Driver::at(&again).load(1, "b");
+    assert_eq!((loaded.newest, loaded.former), (LINES, None));
     for image in images {
         let mut driver = Driver::at(&image);
         let loaded = driver.load(2, "other");
