@@ -193,28 +193,24 @@ fn many_lines_are_said_while_many_come() {
     scene.terminal.expect_typed(&scene.above, "tea > ", "", "");
 }
 
-/// After a change of width the typed line is whole again as soon as a line comes in or a key is typed.
+/// After a change of width the typed line is drawn anew at once, and lines that come then stand above it. (The line editor hears of the
+/// width by a signal. A line that is drawn in between would be wiped out with what is drawn anew, so each is waited for.)
 #[test]
 fn the_width_changes_while_typing() {
     let mut scene = Scene::new(80);
     let text = "0123456789".repeat(9);
     scene.types(&text, &text, "");
-    scene.terminal.resize(40);
-    scene.alice.send("after the change");
-    scene.terminal.expect("12:03 alice: after the change");
-    let rows = |columns: usize| {
+    for (columns, line) in [(40, "after the change"), (80, "and back")] {
         let whole: Vec<char> = format!("tea > {text}").chars().collect();
-        whole.chunks(columns).map(|row| row.iter().collect::<String>()).collect::<Vec<_>>()
-    };
-    let narrow = rows(40);
-    scene.terminal.expect_last(&narrow.iter().map(String::as_str).collect::<Vec<_>>());
-    scene.terminal.resize(80);
-    scene.alice.send("and back");
-    scene.terminal.expect("12:03 alice: and back");
-    let wide = rows(80);
-    scene.terminal.expect_last(&wide.iter().map(String::as_str).collect::<Vec<_>>());
-    scene.alice.expect_chat("alice", "after the change");
-    scene.alice.expect_chat("alice", "and back");
+        let rows: Vec<String> = whole.chunks(columns.into()).map(|row| row.iter().collect()).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        scene.terminal.resize(columns);
+        scene.terminal.expect_last(&rows);
+        scene.alice.send(line);
+        scene.terminal.expect(&format!("12:03 alice: {line}"));
+        scene.terminal.expect_last(&rows);
+        scene.alice.expect_chat("alice", line);
+    }
     scene.says(&text);
 }
 
