@@ -19,8 +19,8 @@ const LAG_BYTES: usize = 32 * 1024;
 /// another answer each time, and those who wait for none of it shall not wait.
 const CONSULTATIONS_MAX: usize = 8;
 
-/// A turn takes answers of a store on a disk for so long at most, and the last ones it had begun with: those who want something else
-/// shall not wait for all that a commit has stored. Where lines lie in many rooms, an answer costs up to 3 µs; where they lie in one, half
+/// A turn begins to take more answers of a store on a disk for so long at most: those who want something else shall not wait for all
+/// that a commit has stored. Where lines lie in many rooms, an answer costs up to 3 µs; where they lie in one, half
 /// a microsecond, and the turn takes all.
 const COLLECTING_MAX: Duration = Duration::from_micros(200);
 
